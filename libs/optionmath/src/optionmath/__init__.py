@@ -1,0 +1,1 @@
+"""Option pricing kernels: prices, greeks, implied volatility, probabilities, calendars."""

@@ -1,0 +1,1 @@
+"""The contract: messages, value types, symbols, subjects and streams."""

@@ -1,0 +1,120 @@
+"""State of an account: positions, balances, the gate, and who is alive."""
+
+from __future__ import annotations
+
+from datetime import date
+from enum import StrEnum
+
+from schemas.base import Message, UtcDatetime, Value
+from schemas.money import Money, Price
+
+
+class PositionLeg(Value):
+    """One holding."""
+
+    occ_symbol: str
+    signed_quantity: int
+    """Contracts, short negative."""
+    average_open_price: Price
+    """Unsigned, $ per share."""
+    mark: Price | None = None
+    multiplier: int = 100
+    expiration: date | None = None
+
+
+class Position(Message):
+    """State: everything held in one underlying of one account, according to the ledger's fills."""
+
+    account_number: str
+    underlying_symbol: str
+    legs: tuple[PositionLeg, ...]
+    """Empty when flat."""
+    frozen: bool = False
+    """True while the broker reports something else; nothing opens here until explained."""
+    reason: str = ""
+
+
+class Balance(Message):
+    """State: the broker's balances of one account. Missing stays None."""
+
+    account_number: str
+    net_liq: Money | None
+    cash: Money | None
+    buying_power: Money | None
+    """Derivative buying power still free."""
+    buying_power_used: Money | None = None
+    maintenance_requirement: Money | None = None
+    day_pnl: Money | None = None
+    start_of_day_net_liq: Money | None = None
+    high_water_mark: Money | None = None
+
+
+class GateMode(StrEnum):
+    """What one gate row allows."""
+
+    RUN = "run"
+    HALT_OPENS = "halt_opens"
+    """No new opening orders; working orders stay."""
+    REDUCE_ONLY = "reduce_only"
+    """Only orders that reduce a position; working opening orders are cancelled."""
+    CANCEL_WORKING = "cancel_working"
+    """Nothing is sent; every working order is cancelled."""
+    FLATTEN = "flatten"
+    """As CANCEL_WORKING, then positions are closed by explicit human order."""
+
+
+class KillScope(StrEnum):
+    ALL = "all"
+    ACCOUNT = "account"
+    STRATEGY = "strategy"
+    UNDERLYING = "underlying"
+
+
+class GateRow(Value):
+    scope: KillScope
+    scope_value: str = ""
+    """Account number, strategy id or underlying symbol; empty for `all`."""
+    mode: GateMode
+    revision: int
+    who: str
+    why: str
+    changed_at: UtcDatetime
+
+
+class GateState(Message):
+    """State: every gate row, as committed in the ledger."""
+
+    revision: int
+    """Rises with every change of any row."""
+    rows: tuple[GateRow, ...]
+    armed_accounts: tuple[str, ...] = ()
+    """Accounts whose automation may open positions."""
+
+
+class Heartbeat(Message):
+    """A process says it is alive."""
+
+    service: str
+    instance: str
+    mode: str
+    build_id: str
+    config_hash: str
+    schema_hash: str
+    gate_revision: int | None = None
+    killed: bool = False
+    """True when the local kill flag is set."""
+    loop_lag_ms: float = 0.0
+    started_at: UtcDatetime
+    ready: bool = True
+    reason: str = ""
+    memory_mb: float | None = None
+
+
+class AuditEntry(Message):
+    """Fact: a person or an automatic stop did something."""
+
+    who: str
+    action: str
+    target: str = ""
+    detail: dict[str, str] = {}
+    outcome: str = "ok"
