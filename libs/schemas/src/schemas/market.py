@@ -45,7 +45,8 @@ class OptionChain(Message):
     def _same_length(self) -> OptionChain:
         if self.settlement_types and len(self.settlement_types) != len(self.occ_symbols):
             raise ValueError(
-                f"settlement_types has {len(self.settlement_types)} rows, occ_symbols {len(self.occ_symbols)}: give one per contract"
+                f"settlement_types has {len(self.settlement_types)} rows, occ_symbols {len(self.occ_symbols)}: "
+                "give one per contract"
             )
         return self
 

@@ -69,7 +69,10 @@ class RuleResult(Value):
 
 
 class Candidate(Message):
-    """A trade idea with the facts that judge it. Per-share prices are credit positive; dollar totals are per `quantity` units."""
+    """A trade idea with the facts that judge it.
+
+    Per-share prices are credit positive; dollar totals are for all `quantity` units.
+    """
 
     candidate_id: str
     cycle_id: str
