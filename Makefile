@@ -1,0 +1,65 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PY := .venv/bin/python
+UV := UV_SYSTEM_CERTS=1 .venv/bin/uv
+MEMBERS := $(wildcard libs/*) $(wildcard services/*) $(wildcard sims/*)
+ARGS ?=
+
+.PHONY: help run setup test lint type fmt schema bench requirements clean doctor sim web ci browser
+
+help: ## show this help
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+.venv/.installed: requirements-dev.txt pyproject.toml $(wildcard libs/*/pyproject.toml services/*/pyproject.toml sims/*/pyproject.toml)
+	@test -x .venv/bin/python || python3 -m venv .venv
+	@echo "installing pinned packages (about a minute the first time)"
+	@.venv/bin/python -m pip install -q --disable-pip-version-check "uv==0.13.9"
+	@$(UV) pip install -q --python .venv/bin/python --require-hashes -r requirements-dev.txt
+	@$(UV) pip install -q --python .venv/bin/python --no-deps --no-build-isolation $(foreach m,$(MEMBERS),-e ./$(m)) -e .
+	@touch $@
+
+setup: .venv/.installed ## install everything that is needed into .venv
+
+run: .venv/.installed ## start everything: servers, simulator, services, web page (ARGS="--auto")
+	@.venv/bin/tastytrades up $(ARGS)
+
+sim: .venv/.installed ## start the broker simulator alone
+	@.venv/bin/tastytrades sim $(ARGS)
+
+doctor: .venv/.installed ## check the machine and the running system
+	@.venv/bin/tastytrades doctor $(ARGS)
+
+test: .venv/.installed lint type web ## run every check and test
+	@$(PY) -m pytest $(ARGS)
+
+web: .venv/.installed ## check, test and build the web UI
+	@$(PY) -m tastytrades.web check
+
+browser: ## install the Chromium that the browser tests drive (Debian, Ubuntu)
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
+	  (apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core)
+
+lint: .venv/.installed ## lint and check the format
+	@.venv/bin/ruff check -q .
+	@.venv/bin/ruff format -q --check .
+
+fmt: .venv/.installed ## format and fix what can be fixed
+	@.venv/bin/ruff format -q . ; .venv/bin/ruff check -q --fix .
+
+type: .venv/.installed ## type-check everything, strictly
+	@.venv/bin/mypy $(foreach m,$(MEMBERS),$(m)/src) src
+
+schema: .venv/.installed ## regenerate docs/contract; refuses an incompatible change
+	@$(PY) -m schemas.contract write docs/contract
+
+bench: .venv/.installed ## run the benchmarks (ONLY=P6 for one)
+	@$(PY) -m bench $(if $(ONLY),--only $(ONLY))
+
+requirements: ## pin requirements*.txt again from requirements*.in
+	@$(UV) pip compile -q --generate-hashes --universal --python-version 3.11 --no-annotate --no-header requirements-dev.in -o requirements-dev.txt
+	@$(UV) pip compile -q --generate-hashes --universal --python-version 3.11 --no-annotate --no-header -c requirements-dev.txt requirements.in -o requirements.txt
+
+ci: test ## what the continuous integration runs
+
+clean: ## remove what was installed and built; the data stays
+	@rm -rf .venv services/gateway/web/node_modules services/gateway/web/dist .mypy_cache .ruff_cache .pytest_cache

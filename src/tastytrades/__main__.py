@@ -1,0 +1,3 @@
+from tastytrades.cli import run
+
+run()
