@@ -1,1 +1,1 @@
-"""Option pricing kernels: prices, greeks, implied volatility, probabilities, calendars."""
+"""Option pricing kernels: prices, greeks, implied volatility, smiles and their distributions, payoffs, calendars."""

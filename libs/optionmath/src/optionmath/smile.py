@@ -1,0 +1,125 @@
+"""Implied-volatility smile of one expiration and the distribution it implies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import ndtr
+
+from optionmath.blackscholes import Floats, implied_volatility
+
+_GRID_POINTS, _DEVIATIONS = 801, 7.0
+_QUOTES_MIN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Smile:
+    """Total variance as a quadratic in k = ln(K/F), held flat outside the quoted range [k_min, k_max]."""
+
+    forward: float
+    years: float
+    coefficients: tuple[float, float, float]
+    """w(k) = c0 + c1 k + c2 k²."""
+    k_min: float
+    k_max: float
+    variance_floor: float
+    residual: float
+    """Root mean square error of the fit, volatility as a fraction."""
+
+    def volatility(self, strike: Floats) -> Floats:
+        """Volatility a year at each strike."""
+        k = np.clip(np.log(strike / self.forward), self.k_min, self.k_max)
+        c0, c1, c2 = self.coefficients
+        return np.asarray(np.sqrt(np.maximum(c0 + c1 * k + c2 * k * k, self.variance_floor) / self.years))
+
+    @property
+    def at_the_money(self) -> float:
+        return float(self.volatility(np.array([self.forward]))[0])
+
+
+def fit_smile(
+    forward: float,
+    years: float,
+    rate: float,
+    strike: Floats,
+    mid: Floats,
+    spread: Floats,
+    is_call: np.ndarray[tuple[int], np.dtype[np.bool_]],
+) -> Smile | None:
+    """Fit the out-of-the-money quotes, weighted by how tight they are. None with fewer than five usable quotes.
+
+    mid and spread: $ per share. Quotes whose implied volatility does not exist are left out.
+    """
+    if not (forward > 0 and years > 0):
+        return None
+    outside = np.where(is_call, strike >= forward, strike < forward) & np.isfinite(mid) & (mid > 0)
+    k = np.log(strike[outside] / forward)
+    spot = forward * np.exp(-rate * years)
+    volatility, status = implied_volatility(mid[outside], spot, strike[outside], years, rate, 0.0, is_call[outside])
+    good = (status == 0) & (np.abs(k) <= 4 * 0.6 * np.sqrt(years) + 0.02)
+    if int(good.sum()) < _QUOTES_MIN:
+        return None
+    k, volatility = k[good], volatility[good]
+    weight = 1.0 / np.maximum(spread[outside][good] / np.maximum(mid[outside][good], 0.01), 0.01)
+    variance = volatility**2 * years
+    coefficients = np.polyfit(k, variance, 2, w=weight)
+    floor = float(np.min(variance)) * 0.25
+    smile = Smile(
+        forward,
+        years,
+        (float(coefficients[2]), float(coefficients[1]), float(coefficients[0])),
+        float(k.min()),
+        float(k.max()),
+        floor,
+        0.0,
+    )
+    error = smile.volatility(forward * np.exp(k)) - volatility
+    residual = float(np.sqrt(np.average(error**2, weights=weight)))
+    return Smile(smile.forward, smile.years, smile.coefficients, smile.k_min, smile.k_max, floor, residual)
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """Risk-neutral (or forecast) distribution of the price at expiration on a grid.
+
+    `cdf` is non-decreasing from 0 to 1; `integral` is ∫ cdf from the grid's start. Outside the grid: 0 and 1.
+    """
+
+    grid: Floats
+    cdf: Floats
+    integral: Floats
+
+    def below(self, level: Floats) -> Floats:
+        """P(S_T < level)."""
+        return np.asarray(np.interp(level, self.grid, self.cdf, left=0.0, right=1.0))
+
+    def put_value(self, strike: Floats) -> Floats:
+        """E[(K − S)⁺], undiscounted, $ per share."""
+        inside = np.interp(strike, self.grid, self.integral, left=0.0)
+        return np.asarray(inside + np.maximum(strike - self.grid[-1], 0.0))
+
+    def call_value(self, strike: Floats) -> Floats:
+        """E[(S − K)⁺], undiscounted, by parity with the distribution's own mean."""
+        mean = float(self.grid[-1] - self.integral[-1])
+        return np.asarray(self.put_value(strike) + mean - strike)
+
+
+def distribution(smile: Smile, *, volatility_scale: float = 1.0) -> Distribution:
+    """Distribution that the smile implies: P(S<K) = N(−d2) + F φ(d1) √T dσ/dK, forced to be monotone.
+
+    volatility_scale multiplies the whole smile (a forecast distribution); 1 is the market's own.
+    Source: Breeden and Litzenberger (1978), with the smile's slope in strike.
+    """
+    width = _DEVIATIONS * smile.at_the_money * volatility_scale * np.sqrt(smile.years)
+    grid = smile.forward * np.exp(np.linspace(-width, min(width, 4.0), _GRID_POINTS))
+    sigma = smile.volatility(grid) * volatility_scale
+    root = np.sqrt(smile.years)
+    d1 = np.log(smile.forward / grid) / (sigma * root) + sigma * root / 2
+    slope = np.gradient(sigma, grid)
+    density = np.exp(-d1 * d1 / 2) / np.sqrt(2 * np.pi)
+    raw = ndtr(-(d1 - sigma * root)) + smile.forward * density * root * slope
+    cdf = np.maximum.accumulate(np.clip(raw, 0.0, 1.0))
+    cdf = cdf / cdf[-1] if cdf[-1] > 0 else cdf
+    steps = np.diff(grid) * (cdf[1:] + cdf[:-1]) / 2
+    return Distribution(grid, cdf, np.concatenate(([0.0], np.cumsum(steps))))
