@@ -160,14 +160,20 @@ def scan(
         str | None, typer.Option(help="Session date YYYY-MM-DD. Default: the last one in the file.")
     ] = None,
     net_liq: Annotated[float, typer.Option(min=1000.0, help="Net liq of the account, dollars.")] = 100_000.0,
-    rows: Annotated[int, typer.Option(min=1, max=500)] = 20,
+    facts: Annotated[
+        Path | None, typer.Option(help="CSV of facts: underlying, sector, beta, …", exists=True, dir_okay=False)
+    ] = None,
+    rows: Annotated[int, typer.Option(min=1, max=500, help="Rows of the table.")] = 20,
     as_json: AsJson = False,
 ) -> None:
     """Run the live scan over recorded chains and print the ranked table with the reasons."""
     from tastytrades import scanfile
 
-    day = date.fromisoformat(session) if session else None
-    outcome = scanfile.scan_file(chains, underlying or [], day, net_liq)
+    try:
+        day = date.fromisoformat(session) if session else None
+    except ValueError:
+        raise RuntimeFault(f"--session {session!r} is not a date: write it as YYYY-MM-DD") from None
+    outcome = scanfile.scan_file(chains, underlying or [], day, net_liq, facts)
     if as_json:
         sys.stdout.write(json.dumps(scanfile.as_json(outcome)) + "\n")
         return

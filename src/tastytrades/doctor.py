@@ -68,10 +68,6 @@ def show(console: Console, findings: list[Finding]) -> None:
 
 def _python() -> Finding:
     found = ".".join(str(part) for part in sys.version_info[:3])
-    if sys.version_info < (3, 11):
-        return Finding(
-            "python", "error", f"{found} is too old", "install Python 3.11 or newer and run `make setup` again"
-        )
     return Finding("python", "ok", found)
 
 
@@ -162,7 +158,7 @@ def _reachable_by_postgres(data_dir: Path) -> list[Finding]:
                 "postgres",
                 "warning",
                 f"runs as user nobody, which cannot enter {closed[-1]}",
-                "choose --data in a folder everyone may enter, such as /var/lib/tastytrades, or run as an ordinary user",
+                "choose --data in a folder everyone may enter, such as /var/lib/tastytrades, or run as another user",
             )
         ]
     return []

@@ -50,7 +50,7 @@ def kill(folder: Path, scope: str, value: str, mode: str, why: str, console: Con
         acks = asyncio.run(broadcast(runtime.load(folder).nats_url, command))
         if not acks:
             raise RuntimeFault(
-                "no process confirmed the stop: press Ctrl-C where `tastytrades up` runs, and cancel orders at the broker"
+                "no process confirmed the stop: press Ctrl-C where `tastytrades up` runs then cancel at the broker"
             ) from None
         console.print(f"stopped; confirmed by {', '.join(sorted(acks))}")
 
@@ -66,7 +66,7 @@ def _await_confirmation(gateway: Gateway, command_id: str, console: Console) -> 
         if time.monotonic() > deadline:
             console.print(
                 f"[bold red]stopped, not yet confirmed[/] by everyone; acknowledged: {names}; working orders: "
-                f"{state['working_orders']}. No order can be sent: the gate is closed. Look at `tastytrades orders --state working`"
+                f"{state['working_orders']}. The gate is closed, nothing is sent: `tastytrades orders --state working`"
             )
             return
         time.sleep(0.1)

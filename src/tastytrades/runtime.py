@@ -103,7 +103,7 @@ def exclusive(data_dir: Path) -> Iterator[None]:
     except OSError:
         os.close(lock)
         raise RuntimeFault(
-            f"a system already runs on {data_dir}: stop it (Ctrl-C in its terminal) or choose another folder with --data"
+            f"a system already runs on {data_dir}: stop it (Ctrl-C in its terminal) or choose another with --data"
         ) from None
     try:
         yield
