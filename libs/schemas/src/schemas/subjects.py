@@ -63,6 +63,7 @@ PROPOSE = StreamSpec(
     max_age=timedelta(seconds=60),
     max_messages=1000,
     discard_new=True,
+    duplicate_window=timedelta(seconds=60),
 )
 EXEC = StreamSpec(
     "EXEC",
@@ -71,6 +72,7 @@ EXEC = StreamSpec(
     max_age=timedelta(minutes=5),
     max_messages=10_000,
     discard_new=True,
+    duplicate_window=timedelta(minutes=5),
 )
 ORDERS = StreamSpec("ORDERS", ("fact.order.*.*",), deny_delete=True, deny_purge=True, discard_new=True)
 FILLS = StreamSpec("FILLS", ("fact.fill.*.*",), deny_delete=True, deny_purge=True, discard_new=True)

@@ -1,1 +1,6 @@
-"""Pytest plugin: real servers, builders, Hypothesis strategies, fake clock."""
+"""Pytest plugin: real servers started by the tests themselves, a clock that can be set, polling instead of sleeping."""
+
+from testkit.clock import FakeClock
+from testkit.eventually import eventually
+
+__all__ = ["FakeClock", "eventually"]

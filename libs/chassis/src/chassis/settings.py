@@ -1,0 +1,98 @@
+"""Settings from the environment: shared ones as TT_<FIELD>, a service's own as TT_<SERVICE>_<FIELD>.
+
+Unknown variables with the prefix are refused: a typing error must not become a default.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import ClassVar, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+PREFIX = "TT_"
+SERVICES = ("marketdata", "scanner", "risk", "executor", "analyzer", "gateway", "guardian", "backtester", "tastysim")
+_PER_SERVICE = frozenset({"health_port", "instance"})
+_COMMAND_LINE = frozenset({"TT_SHARED_DATA", "TT_TEST_CHROMIUM"})
+
+
+class Mode(StrEnum):
+    """What is real: nothing, the quotes, the broker's sandbox, or everything."""
+
+    SIM = "sim"
+    PAPER = "paper"
+    CERT = "cert"
+    LIVE = "live"
+
+
+class SettingsError(ValueError):
+    """A variable that cannot be used: which one, its value where it is no secret, and what to do."""
+
+
+class ServiceSettings(BaseModel):
+    """What every service is told. Subclasses set `service` and add their own fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    service: ClassVar[str]
+
+    mode: Mode = Mode.SIM
+    nats_url: str = "nats://127.0.0.1:4222"
+    database_url: SecretStr | None = None
+    """postgresql://user:password@host:port/database"""
+    redis_url: str | None = None
+    broker_url: str = ""
+    """REST base of the broker or the simulator."""
+    broker_streamer_url: str = ""
+    """WebSocket of the account stream."""
+    broker_client_secret: SecretStr | None = None
+    """Given to marketdata and executor only."""
+    broker_refresh_token: SecretStr | None = None
+    accounts: str = ""
+    """Account numbers, comma-separated; empty = all open accounts of the login."""
+    data_dir: Path = Path(".data")
+    log_format: Literal["console", "json"] = "json"
+    otlp_endpoint: str | None = None
+    """OTLP/HTTP traces endpoint; empty = traces stay in the process."""
+    instance: str = "0"
+    health_port: int = Field(0, ge=0, le=65535)
+    """0 = any free port."""
+
+
+SHARED_FIELDS = frozenset(ServiceSettings.model_fields) - _PER_SERVICE
+S = TypeVar("S", bound=ServiceSettings)
+
+
+def load(settings_type: type[S], environ: Mapping[str, str] = os.environ) -> S:
+    """Read the settings of one service. Raises SettingsError that names the variable and says what to do."""
+    known = variables(settings_type)
+    for name in environ:
+        if name.startswith(PREFIX) and name not in known and not _of_another_service(name, settings_type.service):
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {close[0]}?" if close else "remove it; .env.example lists every variable"
+            raise SettingsError(f"{name} is not a known setting: {hint}")
+    given = {field: environ[name] for name, field in known.items() if environ.get(name, "") != ""}
+    try:
+        return settings_type.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = str(first["loc"][0])
+        name = next(variable for variable, each in known.items() if each == field)
+        secret = "secret" in field or "token" in field or "password" in field or field == "database_url"
+        value = "(not shown)" if secret else repr(given.get(field))
+        raise SettingsError(f"{name} is {value}: {first['msg']}") from None
+
+
+def variables(settings_type: type[ServiceSettings]) -> dict[str, str]:
+    """Variable name → field of a service's settings."""
+    own = f"{PREFIX}{settings_type.service.upper()}_"
+    return {(PREFIX if field in SHARED_FIELDS else own) + field.upper(): field for field in settings_type.model_fields}
+
+
+def _of_another_service(name: str, service: str) -> bool:
+    others = (f"{PREFIX}{each.upper()}_" for each in SERVICES if each != service)
+    return name in _COMMAND_LINE or any(name.startswith(prefix) for prefix in others)
