@@ -2,15 +2,15 @@
 SHELL := /bin/bash
 PY := .venv/bin/python
 UV := UV_SYSTEM_CERTS=1 .venv/bin/uv
-MEMBERS := $(wildcard libs/*) $(wildcard services/*) $(wildcard sims/*)
+MEMBERS := $(wildcard libs/*)
 ARGS ?=
 
-.PHONY: help run setup test lint type fmt schema bench requirements clean doctor sim web ci browser
+.PHONY: help scan setup test lint type fmt schema bench requirements clean doctor ci
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-.venv/.installed: requirements-dev.txt pyproject.toml $(wildcard libs/*/pyproject.toml services/*/pyproject.toml sims/*/pyproject.toml)
+.venv/.installed: requirements-dev.txt pyproject.toml $(wildcard libs/*/pyproject.toml)
 	@test -x .venv/bin/python || python3 -m venv .venv
 	@echo "installing pinned packages (about a minute the first time)"
 	@.venv/bin/python -m pip install -q --disable-pip-version-check "uv==0.13.9"
@@ -20,24 +20,14 @@ help: ## show this help
 
 setup: .venv/.installed ## install everything that is needed into .venv
 
-run: .venv/.installed ## start everything: servers, simulator, services, web page (ARGS="--auto")
-	@.venv/bin/tastytrades up $(ARGS)
+scan: .venv/.installed ## scan recorded chains (ARGS="--chains FILE")
+	@.venv/bin/tastytrades scan $(ARGS)
 
-sim: .venv/.installed ## start the broker simulator alone
-	@.venv/bin/tastytrades sim $(ARGS)
-
-doctor: .venv/.installed ## check the machine and the running system
+doctor: .venv/.installed ## check the machine
 	@.venv/bin/tastytrades doctor $(ARGS)
 
-test: .venv/.installed lint type web ## run every check and test
+test: .venv/.installed lint type ## run every check and test
 	@$(PY) -m pytest $(ARGS)
-
-web: .venv/.installed ## check, test and build the web UI
-	@$(PY) -m tastytrades.web check
-
-browser: ## install the Chromium that the browser tests drive (Debian, Ubuntu)
-	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
-	  (apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core)
 
 lint: .venv/.installed ## lint and check the format
 	@.venv/bin/ruff check -q .
@@ -62,4 +52,4 @@ requirements: ## pin requirements*.txt again from requirements*.in
 ci: test ## what the continuous integration runs
 
 clean: ## remove what was installed and built; the data stays
-	@rm -rf .venv services/gateway/web/node_modules services/gateway/web/dist .mypy_cache .ruff_cache .pytest_cache
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

@@ -14,9 +14,9 @@ from tempfile import TemporaryDirectory
 
 import nats
 import numpy as np
-from chassis.embedded import start_nats
 from pydantic import BaseModel
 
+from chassis.embedded import start_nats
 from schemas.columns import ColumnBatch, ColumnKind, decode, encode
 
 ROWS, BATCH, BATCHES, SINGLES = 600, 500, 4_000, 40_000

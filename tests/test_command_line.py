@@ -1,112 +1,88 @@
-"""The command line says clearly what is wrong and leaves nothing half-done."""
+"""The command line says clearly what is wrong, and its scan speaks to people and to programs."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from tastytrades import doctor, runtime
-from tastytrades.runtime import RuntimeFault
-from tastytrades.supervisor import Child, Supervisor
+SHARED = Path(os.environ.get("TT_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
+SMALL = """session,underlying,expiration,option_type,strike,bid,ask,volume,open_interest
+2026-08-21,XYZ,2026-09-18,C,100,2.00,2.10,50,500
+2026-08-21,XYZ,2026-09-18,P,100,1.90,2.00,50,500
+"""
 
 
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("TT_")} | {"COLUMNS": "200"}
-    return subprocess.run(
-        [sys.executable, "-m", "tastytrades", *arguments],
-        env=clean | environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("TT_")} | {"COLUMNS": "220"}
+    command = [sys.executable, "-m", "tastytrades", *arguments]
+    return subprocess.run(command, env=clean, capture_output=True, text=True, timeout=100, check=False)
 
 
-def test_a_command_without_a_running_system_says_how_to_start_one(tmp_path: Path) -> None:
-    """One line, exit code 1, no traceback."""
-    answer = run("orders", "--data", str(tmp_path))
+def test_a_missing_column_is_one_clear_line(tmp_path: Path) -> None:
+    """Exit code 1, the column by name, no traceback."""
+    path = tmp_path / "chains.csv"
+    path.write_text(SMALL.replace("option_type", "colour"))
+    answer = run("scan", "--chains", str(path))
     assert answer.returncode == 1
-    assert "tastytrades up" in answer.stderr
+    assert "no column 'option_type'" in answer.stderr
     assert "Traceback" not in answer.stderr
 
 
-def test_a_second_system_on_the_same_folder_is_refused(tmp_path: Path) -> None:
-    """Two systems never share a ledger."""
-    with runtime.exclusive(tmp_path):
-        answer = run("up", "--data", str(tmp_path))
-    assert answer.returncode == 1
-    assert "already runs" in answer.stderr
+def test_a_bad_session_date_is_explained(tmp_path: Path) -> None:
+    """Both a text that is no date and a day the file does not have."""
+    path = tmp_path / "chains.csv"
+    path.write_text(SMALL)
+    assert "write it as YYYY-MM-DD" in run("scan", "--chains", str(path), "--session", "friday").stderr
+    assert "no rows for session 2026-08-20" in run("scan", "--chains", str(path), "--session", "2026-08-20").stderr
 
 
-def test_an_unknown_market_and_a_missing_file_are_refused(tmp_path: Path) -> None:
-    """The error names the value and the choices."""
-    assert "model" in run("sim", "--data", str(tmp_path), "--market", "mars").stderr
-    assert "no file" in run("sim", "--data", str(tmp_path), "--market", "replay:nowhere.parquet").stderr
+def test_a_chain_too_thin_to_judge_says_so_and_gives_the_message(tmp_path: Path) -> None:
+    """Nothing is invented: the underlying is named as not scanned and nothing is executed."""
+    path = tmp_path / "chains.csv"
+    path.write_text(SMALL)
+    answer = run("scan", "--chains", str(path))
+    assert answer.returncode == 0
+    assert "XYZ was not scanned" in answer.stdout
+    assert "Fewer than 5 trades meet criteria, do not execute." in answer.stdout
 
 
-def test_live_modes_need_a_broker(tmp_path: Path) -> None:
-    """Nothing pretends to be live."""
-    answer = run("up", "--data", str(tmp_path), "--auto", "--no-web", TT_MODE="live")
-    assert answer.returncode == 1
-    assert "sim mode only" in answer.stderr
+@pytest.mark.parametrize(
+    "name", ["chains_yahoo_2025/us_10names_20251125_20251205.parquet", "chains_cboe_2026/MOD.parquet"]
+)
+def test_a_real_session_prints_the_table_and_the_same_as_json(name: str) -> None:
+    """Ranked candidates, reasons counted per rule, and the machine form agree."""
+    path = SHARED / name
+    if not path.exists():
+        pytest.skip(f"recorded chains are not at {path}: set TT_SHARED_DATA")
+    shown = run("scan", "--chains", str(path))
+    machine = json.loads(run("scan", "--chains", str(path), "--json").stdout)
+    assert "Refused, per rule" in shown.stdout
+    assert machine["evaluated"] > 0
+    assert set(machine["rejected_by_rule"]) <= set(machine["rule_set"])
+    assert machine["message"] == "Fewer than 5 trades meet criteria, do not execute."
+    assert f"{machine['passed']:,} passed" in shown.stdout
+    for candidate in [*machine["candidates"], *machine["near_misses"]]:
+        assert candidate["passed"] == all(rule["passed"] for rule in candidate["rules"])
 
 
-def test_a_taken_port_is_replaced_by_a_free_one() -> None:
-    """The preferred port when free, another when not, never the same twice."""
-    with socket.socket() as holder:
-        holder.bind(("127.0.0.1", 0))
-        holder.listen()
-        taken: set[int] = set()
-        held = holder.getsockname()[1]
-        first, second = runtime.choose_port(held, taken), runtime.choose_port(held, taken)
-    assert len({held, first, second}) == 3
+def test_an_unknown_fact_is_refused_by_name(tmp_path: Path) -> None:
+    """A misspelt column of the facts file is not silently missing."""
+    chains, facts = tmp_path / "chains.csv", tmp_path / "facts.csv"
+    chains.write_text(SMALL)
+    facts.write_text("underlying,betta\nXYZ,1\n")
+    assert "betta" in run("scan", "--chains", str(chains), "--facts", str(facts)).stderr
 
 
-def test_a_broken_run_file_is_explained(tmp_path: Path) -> None:
-    """A half-written or foreign file is not trusted."""
-    (tmp_path / "run.json").write_text("{")
-    with pytest.raises(RuntimeFault, match=r"run\.json cannot be read"):
-        runtime.load(tmp_path)
-
-
-def test_secrets_stay_the_same_and_are_private(tmp_path: Path) -> None:
-    """A second start finds the same login."""
-    first = runtime.secret(tmp_path, "demo-password")
-    assert first == runtime.secret(tmp_path, "demo-password") != runtime.secret(tmp_path, "local-token")
-    assert (tmp_path / "secrets" / "demo-password").stat().st_mode & 0o077 == 0
-
-
-def test_a_stopped_child_is_started_again_and_backs_off(tmp_path: Path) -> None:
-    """kill -9 of a process brings it back; one that keeps failing is started ever more slowly."""
-    told: list[str] = []
-    supervisor = Supervisor(lambda name, text: told.append(f"{name} {text}"))
-    command = [sys.executable, "-c", "import time; time.sleep(60)"]
-    child = supervisor.add(Child("sleeper", command, dict(os.environ), tmp_path / "sleeper.log"))
-    assert child.process is not None
-    first = child.process.pid
-    os.kill(first, signal.SIGKILL)
-    deadline = time.monotonic() + 10
-    while not child.restarts and time.monotonic() < deadline:
-        supervisor.tick(time.monotonic())
-    assert child.running
-    assert child.process.pid != first
-    assert "SIGKILL" in told[0]
-    supervisor.stop()
-    assert not child.running
-
-
-def test_doctor_reports_and_advises_without_a_system(tmp_path: Path) -> None:
-    """Every finding that is not fine says what to do."""
-    findings = doctor.examine(tmp_path)
-    assert {"python", "packages", "disk", "disk sync", "memory"} <= {finding.check for finding in findings}
-    assert all(finding.advice or "tastytrades up" in finding.text for finding in findings if finding.level != "ok")
-    as_json = run("doctor", "--data", str(tmp_path), "--json")
-    assert {row["check"] for row in json.loads(as_json.stdout)} >= {"python", "disk"}
+def test_doctor_starts_every_server_and_advises(tmp_path: Path) -> None:
+    """Each finding that is not fine says what to do; the throw-away folder is gone afterwards."""
+    answer = run("doctor", "--data", str(tmp_path), "--json")
+    findings = {row["check"]: row for row in json.loads(answer.stdout)}
+    assert {"python", "packages", "disk", "disk sync", "memory", "nats", "postgres", "valkey"} <= set(findings)
+    assert all(row["advice"] for row in findings.values() if row["level"] != "ok")
+    assert answer.returncode == int(any(row["level"] == "error" for row in findings.values()))
+    assert list(tmp_path.iterdir()) == []

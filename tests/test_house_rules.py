@@ -13,11 +13,11 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LIBS = sorted(path.name for path in (ROOT / "libs").iterdir() if (path / "pyproject.toml").exists())
-SERVICES = sorted(path.name for path in (ROOT / "services").iterdir() if (path / "pyproject.toml").exists())
+SERVICES = sorted(path.parent.name for path in ROOT.glob("services/*/pyproject.toml"))
 MEMBERS = [
     *(ROOT / "libs" / name for name in LIBS),
     *(ROOT / "services" / name for name in SERVICES),
-    ROOT / "sims/tastysim",
+    *sorted(path.parent for path in ROOT.glob("sims/*/pyproject.toml")),
 ]
 FORBIDDEN_FILES = {
     "utils.py",

@@ -26,7 +26,7 @@ def test_hull_example_15_6() -> None:
 
 
 def test_hull_greeks_of_section_19() -> None:
-    """S=49, K=50, r=5 %, σ=20 %, T=0.3846: delta 0.522, gamma 0.066, theta −4.31, vega 12.1, rho 8.91 (Hull, ch. 19)."""
+    """S=49, K=50, r=5 %, σ=20 %, T=0.3846: delta 0.522, gamma 0.066, theta −4.31, vega 12.1, rho 8.91 (Hull, 19)."""
     found = greeks(49, 50, 0.3846, 0.2, 0.05, 0, True)
     assert found.delta == pytest.approx(0.522, abs=5e-4)
     assert found.gamma == pytest.approx(0.066, abs=5e-4)

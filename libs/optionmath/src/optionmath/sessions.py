@@ -1,7 +1,8 @@
 """US equity-option trading calendar: sessions, holidays, early closes, time to expiration.
 
-Rules of the NYSE holiday calendar, computed for any year from 2022 on (Juneteenth since 2022). Regular hours 09:30-16:00
-New York; early closes at 13:00 the day after Thanksgiving, on Christmas Eve and on 3 July when they are sessions.
+Rules of the NYSE holiday calendar, computed for any year from 2022 on (Juneteenth since 2022). Regular hours
+09:30-16:00 New York; early closes at 13:00 the day after Thanksgiving, on Christmas Eve and on 3 July
+when they are sessions.
 """
 
 from __future__ import annotations

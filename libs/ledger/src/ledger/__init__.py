@@ -1,1 +1,0 @@
-"""The order core and its PostgreSQL journal."""

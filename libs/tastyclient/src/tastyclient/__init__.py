@@ -1,1 +1,0 @@
-"""Typed async client of the tastytrade Open API and DXLink."""

@@ -1,1 +1,0 @@
-"""Volatility and portfolio analytics."""

@@ -1,1 +1,0 @@
-"""Claims approved intents, submits at most once, works the price and reconciles."""

@@ -1,1 +1,0 @@
-"""REST, WebSocket and web UI for people and programs."""

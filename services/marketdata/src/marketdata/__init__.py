@@ -1,1 +1,0 @@
-"""Streams quotes, greeks, trades, chains and metrics from the broker to the bus."""

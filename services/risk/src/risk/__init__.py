@@ -1,1 +1,0 @@
-"""The only place that says yes: controls, reservations and the gate."""

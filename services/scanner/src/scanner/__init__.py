@@ -1,1 +1,0 @@
-"""Scans every watched chain and publishes the ranked candidates with their reasons."""

@@ -1,1 +1,0 @@
-"""A tastytrade-compatible broker simulator with a market that moves."""
