@@ -2,15 +2,15 @@
 SHELL := /bin/bash
 PY := .venv/bin/python
 UV := UV_SYSTEM_CERTS=1 .venv/bin/uv
-MEMBERS := $(wildcard libs/*)
+MEMBERS := $(wildcard libs/*) $(wildcard sims/*)
 ARGS ?=
 
-.PHONY: help scan setup test lint type fmt schema bench requirements clean doctor ci
+.PHONY: help scan sim setup test lint type fmt schema bench requirements clean doctor ci
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-.venv/.installed: requirements-dev.txt pyproject.toml $(wildcard libs/*/pyproject.toml)
+.venv/.installed: requirements-dev.txt pyproject.toml $(wildcard libs/*/pyproject.toml sims/*/pyproject.toml)
 	@test -x .venv/bin/python || python3 -m venv .venv
 	@echo "installing pinned packages (about a minute the first time)"
 	@.venv/bin/python -m pip install -q --disable-pip-version-check "uv==0.13.9"
@@ -22,6 +22,9 @@ setup: .venv/.installed ## install everything that is needed into .venv
 
 scan: .venv/.installed ## scan recorded chains (ARGS="--chains FILE")
 	@.venv/bin/tastytrades scan $(ARGS)
+
+sim: .venv/.installed ## start the broker simulator
+	@.venv/bin/tastytrades sim $(ARGS)
 
 doctor: .venv/.installed ## check the machine
 	@.venv/bin/tastytrades doctor $(ARGS)

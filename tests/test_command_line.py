@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import httpx
 import pytest
 
 SHARED = Path(os.environ.get("TT_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -76,6 +80,33 @@ def test_an_unknown_fact_is_refused_by_name(tmp_path: Path) -> None:
     chains.write_text(SMALL)
     facts.write_text("underlying,betta\nXYZ,1\n")
     assert "betta" in run("scan", "--chains", str(chains), "--facts", str(facts)).stderr
+
+
+def test_sim_starts_on_a_free_port_and_prints_working_credentials(tmp_path: Path) -> None:
+    """What it prints is enough to log in; a taken port is replaced."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        taken = holder.getsockname()[1]
+        command = [sys.executable, "-m", "tastytrades", "sim", "--data", str(tmp_path), "--port", str(taken)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"COLUMNS": "200"})
+        try:
+            assert process.stdout is not None
+            lines = [process.stdout.readline() for _ in range(9)]
+            found = dict(re.findall(r"(REST|client secret|refresh token) +(\S+)", "".join(lines)))
+            assert found["REST"] != f"http://127.0.0.1:{taken}"
+            body = {"client_secret": found["client secret"], "refresh_token": found["refresh token"]}
+            deadline = time.monotonic() + 30
+            while True:
+                try:
+                    answer = httpx.post(f"{found['REST']}/oauth/token", json=body, trust_env=False)
+                    break
+                except httpx.HTTPError:
+                    assert time.monotonic() < deadline
+            assert answer.json()["expires_in"] == 900
+        finally:
+            process.terminate()
+            process.wait(10)
 
 
 def test_doctor_starts_every_server_and_advises(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
-"""`tastytrades`: scan recorded chains, check the machine."""
+"""`tastytrades`: scan recorded chains, run the simulator, check the machine."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from datetime import date
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.panel import Panel
 
 from tastytrades import runtime
 from tastytrades.runtime import RuntimeFault
@@ -59,6 +61,42 @@ def scan(
         sys.stdout.write(json.dumps(scanfile.as_json(outcome)) + "\n")
         return
     scanfile.show(console, outcome, rows)
+
+
+@app.command()
+def sim(
+    data: DataDir = None,
+    speed: Annotated[float, typer.Option(min=0.1, max=1000.0, help="Market seconds per second.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Seed of the market.")] = 7,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="A free one is found when it is taken.")] = 8420,
+) -> None:
+    """Start the broker simulator, for any software that speaks the tastytrade API."""
+    folder = _folder(data)
+    chosen = runtime.choose_port(port, set())
+    client_secret, refresh_token = (
+        runtime.secret(folder, f"sim-{name}") for name in ("client-secret", "refresh-token")
+    )
+    own = {
+        "PORT": str(chosen),
+        "SPEED": str(speed),
+        "SEED": str(seed),
+        "DATA_DIR": str(folder / "tastysim"),
+        "CLIENT_SECRET": client_secret,
+        "REFRESH_TOKEN": refresh_token,
+    }
+    text = (
+        f"REST            http://127.0.0.1:{chosen}\n"
+        f"account stream  ws://127.0.0.1:{chosen}/streamer\n"
+        f"DXLink          from GET /api-quote-tokens\n"
+        f"history         http://127.0.0.1:{chosen}/sim/history\n"
+        f"client secret   {client_secret}\n"
+        f"refresh token   {refresh_token}\n"
+        f"account         5WT00001, simulated money; Ctrl-C stops it, its data stays in {folder}"
+    )
+    console.print(Panel(text, title="tastysim", expand=False), highlight=False)
+    sys.stdout.flush()
+    environment = dict(os.environ) | {f"TT_TASTYSIM_{name}": value for name, value in own.items()}
+    os.execve(sys.executable, [sys.executable, "-m", "tastysim"], environment)
 
 
 @app.command()

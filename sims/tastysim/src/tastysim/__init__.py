@@ -1,0 +1,1 @@
+"""A tastytrade-compatible broker simulator with a market that moves."""

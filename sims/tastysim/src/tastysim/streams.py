@@ -1,0 +1,240 @@
+"""DXLink and the account stream, server side. A slow reader gets the newest values, never a backlog."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import orjson
+from fastapi import WebSocket, WebSocketDisconnect
+
+from tastysim.market import Market
+
+EVENTS_PER_FRAME = 500
+RESEND_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class _Channel:
+    """One feed channel: what it subscribes to and how it wants its data."""
+
+    compact: bool = True
+    fields: dict[str, list[str]] = field(default_factory=dict)
+    symbols: dict[str, set[str]] = field(default_factory=dict)
+    fresh: list[tuple[str, str]] = field(default_factory=list)
+    """Subscribed since the last frame: their current value is due at once."""
+
+
+class Feed:
+    """All DXLink connections of the simulator."""
+
+    def __init__(self, market: Market) -> None:
+        self._market = market
+        self._ticks: set[asyncio.Event] = set()
+        self._changed = np.zeros(len(market.strike), dtype=bool)
+        self._sent_at = np.zeros(len(market.strike))
+
+    def tick(self) -> None:
+        """Tell every connection that the market moved."""
+        for event in self._ticks:
+            event.set()
+
+    async def serve(self, socket: WebSocket) -> None:
+        """Speak DXLink with one client until it leaves."""
+        await socket.accept()
+        channels: dict[int, _Channel] = {}
+        moved = asyncio.Event()
+        self._ticks.add(moved)
+        pushing = asyncio.create_task(self._push(socket, channels, moved))
+        try:
+            while True:
+                for answer in self._answer(orjson.loads(await socket.receive_text()), channels, moved):
+                    await socket.send_text(orjson.dumps(answer).decode())
+        except (WebSocketDisconnect, orjson.JSONDecodeError, RuntimeError):
+            pass
+        finally:
+            self._ticks.discard(moved)
+            pushing.cancel()
+
+    def _answer(
+        self, message: dict[str, Any], channels: dict[int, _Channel], moved: asyncio.Event
+    ) -> Iterable[dict[str, Any]]:
+        kind, number = message.get("type"), int(message.get("channel", 0))
+        if kind == "SETUP":
+            yield {
+                "type": "SETUP",
+                "channel": 0,
+                "keepaliveTimeout": 60,
+                "acceptKeepaliveTimeout": 60,
+                "version": "1.0-sim",
+            }
+            yield {"type": "AUTH_STATE", "channel": 0, "state": "UNAUTHORIZED"}
+        elif kind == "AUTH":
+            known = str(message.get("token", "")).startswith("dx-sim-")
+            yield {"type": "AUTH_STATE", "channel": 0, "state": "AUTHORIZED" if known else "UNAUTHORIZED"}
+        elif kind == "CHANNEL_REQUEST":
+            channels[number] = _Channel()
+            yield {"type": "CHANNEL_OPENED", "channel": number, "service": "FEED", "parameters": {"contract": "AUTO"}}
+        elif kind == "FEED_SETUP" and number in channels:
+            channel = channels[number]
+            channel.compact = message.get("acceptDataFormat", "COMPACT") == "COMPACT"
+            channel.fields |= message.get("acceptEventFields") or {}
+            config = {"type": "FEED_CONFIG", "channel": number, "aggregationPeriod": 0.1}
+            yield config | {"dataFormat": "COMPACT" if channel.compact else "FULL", "eventFields": channel.fields}
+        elif kind == "FEED_SUBSCRIPTION" and number in channels:
+            self._subscribe(channels[number], message)
+            moved.set()
+        elif kind == "KEEPALIVE":
+            yield {"type": "KEEPALIVE", "channel": 0}
+
+    def _subscribe(self, channel: _Channel, message: dict[str, Any]) -> None:
+        if message.get("reset"):
+            channel.symbols.clear()
+        for row in message.get("remove") or ():
+            channel.symbols.get(row["type"], set()).discard(row["symbol"])
+        for row in message.get("add") or ():
+            channel.symbols.setdefault(row["type"], set()).add(row["symbol"])
+            channel.fresh.append((row["type"], row["symbol"]))
+
+    async def _push(self, socket: WebSocket, channels: dict[int, _Channel], moved: asyncio.Event) -> None:
+        last: dict[tuple[str, str], tuple[Any, float]] = {}
+        while True:
+            await moved.wait()
+            moved.clear()
+            now = time.monotonic()
+            for number, channel in list(channels.items()):
+                fresh, channel.fresh = set(channel.fresh), []
+                for kind, symbols in channel.symbols.items():
+                    due = []
+                    for symbol in symbols:
+                        event = self._event(kind, symbol)
+                        if event is None:
+                            continue
+                        before = last.get((kind, symbol))
+                        value = event.copy()
+                        value.pop("bidTime", None), value.pop("askTime", None), value.pop("time", None)
+                        stale = before is None or now - before[1] > RESEND_SECONDS
+                        if stale or (kind, symbol) in fresh or (before is not None and before[0] != value):
+                            last[(kind, symbol)] = (value, now)
+                            due.append(event)
+                    for start in range(0, len(due), EVENTS_PER_FRAME):
+                        frame = _frame(number, channel, kind, due[start : start + EVENTS_PER_FRAME])
+                        await socket.send_text(orjson.dumps(frame).decode())
+
+    def _event(self, kind: str, symbol: str) -> dict[str, Any] | None:
+        market, at = self._market, int(time.time() * 1000)
+        row = market.row_of_streamer.get(symbol)
+        if row is not None:
+            makers: dict[str, Callable[[], dict[str, Any]]] = {
+                "Quote": lambda: _quote(
+                    float(market.bid[row]), float(market.ask[row]), market.bid_size[row], market.ask_size[row], at
+                ),
+                "Greeks": lambda: {
+                    "price": round(float(market.theoretical[row]), 4),
+                    "volatility": round(float(market.iv[row]), 6),
+                    **{
+                        name: round(float(getattr(market.greeks, name)[row]), 6)
+                        for name in ("delta", "gamma", "theta", "rho", "vega")
+                    },
+                    "time": at,
+                    "index": at << 22,
+                    "sequence": 0,
+                    "eventTime": 0,
+                    "eventFlags": 0,
+                },
+                "Trade": lambda: _trade(float(market.theoretical[row]), float(market.volume[row]), at),
+                "Summary": lambda: _summary(float(market.open_interest[row]), float(market.theoretical[row])),
+            }
+        else:
+            index = market.index_of(symbol)
+            if index is None:
+                return None
+            bid, ask = market.spot_quote(index)
+            makers = {
+                "Quote": lambda: _quote(bid, ask, 400, 400, at),
+                "Trade": lambda: _trade(round((bid + ask) / 2, 2), float(market.day_volume[index]), at),
+                "Summary": lambda: _summary(0, float(market.previous_close[index])),
+            }
+        return {"eventType": kind, "eventSymbol": symbol, **makers[kind]()} if kind in makers else None
+
+
+def _quote(bid: float, ask: float, bid_size: float, ask_size: float, at: int) -> dict[str, Any]:
+    return {
+        "eventTime": 0, "sequence": 0, "timeNanoPart": 0, "bidTime": at, "bidExchangeCode": "Q", "bidPrice": bid,
+        "bidSize": float(bid_size), "askTime": at, "askExchangeCode": "Q", "askPrice": ask, "askSize": float(ask_size),
+    }  # fmt: skip
+
+
+def _trade(price: float, volume: float, at: int) -> dict[str, Any]:
+    return {
+        "eventTime": 0, "time": at, "timeNanoPart": 0, "sequence": 0, "exchangeCode": "Q", "price": round(price, 2),
+        "change": 0.0, "size": 1.0, "dayId": 0, "dayVolume": volume, "dayTurnover": "NaN", "tickDirection": "ZERO_UP",
+        "extendedTradingHours": False,
+    }  # fmt: skip
+
+
+def _summary(open_interest: float, previous: float) -> dict[str, Any]:
+    return {
+        "eventTime": 0, "dayId": 0, "dayOpenPrice": "NaN", "dayHighPrice": "NaN", "dayLowPrice": "NaN",
+        "dayClosePrice": "NaN", "dayClosePriceType": "REGULAR", "prevDayId": 0, "prevDayClosePrice": round(previous, 2),
+        "prevDayClosePriceType": "REGULAR", "prevDayVolume": "NaN", "openInterest": open_interest,
+    }  # fmt: skip
+
+
+def _frame(number: int, channel: _Channel, kind: str, events: list[dict[str, Any]]) -> dict[str, Any]:
+    names = channel.fields.get(kind)
+    if not channel.compact:
+        return {"type": "FEED_DATA", "channel": number, "data": events}
+    names = names or list(events[0])
+    flat = [event.get(name) for event in events for name in names]
+    return {"type": "FEED_DATA", "channel": number, "data": [kind, flat]}
+
+
+class AccountStream:
+    """All account-stream connections; pushes in the broker's shapes."""
+
+    def __init__(self) -> None:
+        self._queues: set[asyncio.Queue[dict[str, Any]]] = set()
+
+    def push(self, kind: str, data: dict[str, Any]) -> None:
+        """Send a notification to everyone connected; a full queue loses its oldest."""
+        for queue in self._queues:
+            if queue.full():
+                queue.get_nowait()
+            queue.put_nowait({"type": kind, "data": data, "timestamp": int(time.time() * 1000)})
+
+    async def serve(self, socket: WebSocket) -> None:
+        """Speak with one client until it leaves."""
+        await socket.accept()
+        queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(1000)
+        sending: asyncio.Task[None] | None = None
+        try:
+            while True:
+                message = orjson.loads(await socket.receive_text())
+                action = message.get("action", "")
+                answer = {
+                    "status": "ok",
+                    "action": action,
+                    "web-socket-session-id": "sim",
+                    "request-id": message.get("request-id"),
+                }
+                if action in ("connect", "account-subscribe"):
+                    self._queues.add(queue)
+                    answer["value"] = message.get("value")
+                await socket.send_text(orjson.dumps(answer).decode())
+                if sending is None:
+                    sending = asyncio.create_task(self._send(socket, queue))
+        except (WebSocketDisconnect, orjson.JSONDecodeError, RuntimeError):
+            pass
+        finally:
+            self._queues.discard(queue)
+            if sending is not None:
+                sending.cancel()
+
+    async def _send(self, socket: WebSocket, queue: asyncio.Queue[dict[str, Any]]) -> None:
+        while True:
+            await socket.send_text(orjson.dumps(await queue.get()).decode())

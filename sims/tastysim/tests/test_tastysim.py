@@ -1,0 +1,257 @@
+"""The simulator: a believable market, a broker that keeps its word over kill -9, and clients that believe it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from chassis.embedded import free_port
+from tastyclient import ClientSettings, Columns, MarketStream, NewLeg, NewOrder, OrderStatus, RejectedError, TastyClient
+from tastysim.market import Market
+from testkit import eventually
+
+NOW = datetime(2026, 11, 24, 16, 0, tzinfo=UTC)
+ACCOUNT = "5WT00001"
+
+
+def test_the_same_seed_gives_the_same_market() -> None:
+    """Bit for bit, step by step; another seed gives another."""
+    first, second, other = Market(7, NOW), Market(7, NOW), Market(8, NOW)
+    for _ in range(20):
+        for market in (first, second, other):
+            market.step(1.0)
+    assert np.array_equal(first.bid, second.bid)
+    assert np.array_equal(first.spot, second.spot)
+    assert not np.array_equal(first.spot, other.spot)
+
+
+def test_quotes_are_never_crossed_and_parity_holds_within_the_spread() -> None:
+    """An hour of market: bid below ask, and call minus put close to the forward's value."""
+    market = Market(3, NOW)
+    for _ in range(60):
+        market.step(60.0)
+    assert (market.ask > market.bid).all()
+    assert (market.bid >= 0).all()
+    assert len(market.strike) > 10_000
+    calls, puts = market.theoretical[0::2], market.theoretical[1::2]
+    index = market.underlying[0::2]
+    dividend = np.array([each.dividend_yield for each in market.listed])[index]
+    years = market.years[0::2]
+    expected = market.spot[index] * np.exp(-dividend * years) - market.strike[0::2] * np.exp(-0.04 * years)
+    assert np.abs(calls - puts - expected).max() < 1e-6
+
+
+@dataclass(slots=True)
+class Sim:
+    url: str
+    port: int
+    folder: Path
+    process: subprocess.Popen[bytes]
+
+    def start(self) -> None:
+        clean = {key: value for key, value in os.environ.items() if not key.startswith("TT_")}
+        own = {"TT_TASTYSIM_PORT": str(self.port), "TT_TASTYSIM_DATA_DIR": str(self.folder)}
+        self.process = subprocess.Popen([sys.executable, "-m", "tastysim"], env=clean | own)
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            try:
+                if httpx.get(f"{self.url}/sim/health", trust_env=False).is_success:
+                    return
+            except httpx.HTTPError:
+                time.sleep(0.05)
+        raise AssertionError("the simulator did not start")
+
+
+@pytest.fixture
+def sim(tmp_path: Path) -> Iterator[Sim]:
+    port = free_port()
+    found = Sim(f"http://127.0.0.1:{port}", port, tmp_path / "sim", subprocess.Popen(["true"]))
+    found.start()
+    yield found
+    found.process.terminate()
+    found.process.wait(10)
+
+
+def client(sim: Sim) -> TastyClient:
+    return TastyClient(
+        ClientSettings.model_validate(
+            {
+                "base_url": sim.url,
+                "client_secret": "demo-client-secret",
+                "refresh_token": "demo-refresh-token",
+                "requests_per_second": 500,
+                "burst": 100,
+            }
+        )
+    )
+
+
+async def spread(broker: TastyClient) -> tuple[NewLeg, NewLeg]:
+    """A put credit spread below the money, about a month out."""
+    chain = (await broker.nested_chain("SPY"))[0]
+    puts = [strike.put for strike in chain.expirations[3].strikes]
+    short, long = puts[12], puts[9]
+    return (
+        NewLeg(symbol=short, action="Sell to Open", quantity=2),
+        NewLeg(symbol=long, action="Buy to Open", quantity=2),
+    )
+
+
+async def test_an_order_rests_fills_and_becomes_a_position(sim: Sim) -> None:
+    """A greedy limit rests and is cancelled; a natural one fills; positions, cash and margin follow."""
+    async with client(sim) as broker:
+        legs = await spread(broker)
+        resting = await broker.submit(ACCOUNT, NewOrder(legs=legs, price=Decimal("5.90"), external_identifier="rest"))
+        assert resting.status is OrderStatus.LIVE
+        replaced = await broker.replace(
+            ACCOUNT, resting.id, NewOrder(legs=legs, price=Decimal("5.80"), external_identifier="rest-2")
+        )
+        assert replaced.replaces_order_id == resting.id
+        assert (await broker.cancel(ACCOUNT, replaced.id)).status is OrderStatus.CANCELLED
+        with pytest.raises(RejectedError, match="cannot_update_order"):
+            await broker.cancel(ACCOUNT, replaced.id)
+        placed = await broker.submit(ACCOUNT, NewOrder(legs=legs, price=Decimal("0.05"), external_identifier="fill"))
+
+        async def filled() -> bool:
+            return (await broker.order(ACCOUNT, placed.id)).status is OrderStatus.FILLED
+
+        await eventually(filled)
+        order = await broker.order(ACCOUNT, placed.id)
+        net = sum((1 if leg.action.startswith("Sell") else -1) * leg.fills[0].fill_price for leg in order.legs)
+        held = {each.symbol: each.signed_quantity for each in await broker.positions(ACCOUNT)}
+        balance = await broker.balance(ACCOUNT)
+    assert held == {legs[0].symbol: -2, legs[1].symbol: 2}
+    assert net >= Decimal("0.05")
+    fees = Decimal("1.13") * 4
+    assert balance.cash_balance == 100_000 + net * 200 - fees
+    assert balance.maintenance_requirement == 6 * 100 * 2
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            {"legs": [{"symbol": "XXX   261218C00100000", "action": "Buy to Open", "quantity": 1}]},
+            "instrument_validation_failed",
+        ),
+        ({"order-type": "Market"}, "order_type_not_supported"),
+        ({"price": None}, "price"),
+        ({"legs": []}, "1 to 4 legs"),
+    ],
+)
+async def test_a_bad_order_is_refused_with_the_reason(sim: Sim, change: dict[str, object], says: str) -> None:
+    """Preflight words, status 400 or 422, and nothing kept."""
+    async with client(sim) as broker:
+        body = NewOrder(legs=await spread(broker), price=Decimal("1"), external_identifier="bad").body() | change
+        with pytest.raises(RejectedError, match=says):
+            await broker.transport.send("POST", f"/accounts/{ACCOUNT}/orders", body)
+        assert await broker.live_orders(ACCOUNT) == []
+
+
+async def test_a_close_without_position_is_refused_under_the_strict_flag(sim: Sim) -> None:
+    """It must not open the other side."""
+    async with client(sim) as broker:
+        short, _ = await spread(broker)
+        leg = NewLeg(symbol=short.symbol, action="Buy to Close", quantity=1)
+        order = NewOrder(legs=(leg,), price=Decimal("-1"), external_identifier="close", closing=True)
+        with pytest.raises(RejectedError, match="closing_with_no_position"):
+            await broker.submit(ACCOUNT, order)
+
+
+async def test_nothing_acknowledged_is_lost_by_kill_9(sim: Sim) -> None:
+    """Orders, fills, positions and the history are there after a restart, and ids go on."""
+    async with client(sim) as broker:
+        legs = await spread(broker)
+        placed = await broker.submit(ACCOUNT, NewOrder(legs=legs, price=Decimal("0.05"), external_identifier="a"))
+
+        async def filled() -> bool:
+            return bool(await broker.positions(ACCOUNT))
+
+        await eventually(filled)
+        resting = await broker.submit(ACCOUNT, NewOrder(legs=legs, price=Decimal("5.90"), external_identifier="b"))
+    sim.process.send_signal(signal.SIGKILL)
+    sim.process.wait()
+    sim.start()
+    async with client(sim) as broker:
+        found = {each.external_identifier: each.status for each in await broker.live_orders(ACCOUNT)}
+        again = await broker.submit(ACCOUNT, NewOrder(legs=legs, price=Decimal("5.90"), external_identifier="c"))
+        assert len(await broker.positions(ACCOUNT)) == 2
+    assert found == {"a": OrderStatus.FILLED, "b": OrderStatus.LIVE}
+    assert again.id > resting.id > placed.id
+    async with httpx.AsyncClient(trust_env=False) as plain:
+        history = (await plain.get(f"{sim.url}/sim/history")).json()
+    assert [each["what"] for each in history] == ["submitted", "filled", "submitted", "submitted"]
+
+
+async def test_our_own_stream_gets_columns_of_a_chain(sim: Sim) -> None:
+    """Quotes and greeks of underlying and options, and they move."""
+    async with client(sim) as broker:
+        chain = (await broker.nested_chain("QQQ"))[0]
+        symbols = [strike.call_streamer_symbol for strike in chain.expirations[0].strikes]
+        received: dict[str, list[Columns]] = {"Quote": [], "Greeks": [], "Summary": [], "Trade": []}
+
+        async def token() -> tuple[str, str]:
+            found = await broker.quote_token()
+            return found.token, found.dxlink_url
+
+        stream = MarketStream(token, lambda columns, _: received[columns.event_type].append(columns), lambda *_: None)
+        for kind in received:
+            stream.want(kind, ["QQQ", *symbols])
+        running = asyncio.create_task(stream.run())
+        await eventually(lambda: all(received.values()) and len(received["Quote"]) > 3, timeout=20)
+        running.cancel()
+    first = received["Quote"][0]
+    assert set(first.symbols) == {"QQQ", *symbols}
+    assert (first.values["askPrice"] > first.values["bidPrice"]).all()
+    assert (np.abs(received["Greeks"][0].values["delta"]) <= 1).all()
+
+
+async def test_the_third_party_sdk_works_unchanged(sim: Sim, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The PyPI package `tastytrade` logs in, reads accounts and a chain, streams quotes, places, cancels."""
+    sdk = pytest.importorskip("tastytrade")
+    import tastytrade.session
+    from tastytrade import Account, DXLinkStreamer, Session
+    from tastytrade.dxfeed import Quote
+    from tastytrade.instruments import NestedOptionChain
+    from tastytrade.order import InstrumentType, Leg, OrderAction, OrderTimeInForce, OrderType
+    from tastytrade.order import NewOrder as SdkOrder
+
+    assert sdk.VERSION.startswith("13.")
+    monkeypatch.setattr(tastytrade.session, "API_URL", sim.url)
+    async with Session("demo-client-secret", "demo-refresh-token") as session:
+        (account,) = await Account.get(session)
+        balances = await account.get_balances(session)
+        assert balances.net_liquidating_value == 100_000
+        chain = (await NestedOptionChain.get(session, "SPY"))[0]
+        strikes = chain.expirations[3].strikes
+        async with DXLinkStreamer(session) as streamer:
+            await streamer.subscribe(Quote, [strikes[12].put_streamer_symbol, "SPY"])
+            quote = await asyncio.wait_for(streamer.get_event(Quote), 10)
+            assert quote.ask_price > quote.bid_price
+        option = InstrumentType.EQUITY_OPTION
+        legs = [
+            Leg(instrument_type=option, symbol=strikes[12].put, action=OrderAction.SELL_TO_OPEN, quantity=1),
+            Leg(instrument_type=option, symbol=strikes[9].put, action=OrderAction.BUY_TO_OPEN, quantity=1),
+        ]
+        order = SdkOrder(
+            time_in_force=OrderTimeInForce.DAY, order_type=OrderType.LIMIT, legs=legs, price=Decimal("5.95")
+        )
+        checked = await account.place_order(session, order, dry_run=True)
+        assert checked.buying_power_effect.change_in_buying_power < 0
+        placed = await account.place_order(session, order, dry_run=False)
+        await account.delete_order(session, placed.order.id)
+        live = await account.get_live_orders(session)
+        assert [each.status.value for each in live] == ["Cancelled"]
