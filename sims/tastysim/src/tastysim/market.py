@@ -96,7 +96,9 @@ class Market:
         self._level = self.volatility.copy()
         self._list_contracts(now.astimezone(UTC).date())
         self.day_volume = np.zeros(count)
-        self.changed = np.ones(len(self.strike), dtype=bool)
+        self.steps = 0
+        self.quoted_at = np.zeros(len(self.strike), dtype=np.int64)
+        self.traded_at = np.zeros(len(self.strike), dtype=np.int64)
         self.bid, self.ask = np.zeros(len(self.strike)), np.zeros(len(self.strike))
         self.bid_size = np.ones(len(self.strike))
         self.ask_size = np.ones(len(self.strike))
@@ -136,7 +138,8 @@ class Market:
         return np.array([self.listed[index].step for index in self.underlying])
 
     def step(self, seconds: float) -> None:
-        """Let market time pass; marks in `changed` the contracts whose quote moved."""
+        """Let market time pass. `quoted_at` and `traded_at` say in which step a contract last changed."""
+        self.steps += 1
         self.now += timedelta(seconds=seconds)
         # trading years: overnight moves are squeezed out, so a minute moves as a minute of the session does
         years = seconds / (252 * 6.5 * 3600)
@@ -153,6 +156,7 @@ class Market:
             self.volatility * np.exp(drift + _VOLATILITY_OF_VOLATILITY * np.sqrt(years) * mixed), 0.05, 2.0
         )
         busy = self.generator.random(len(self.strike)) < min(0.5, 0.002 * seconds)
+        self.traded_at[busy] = self.steps
         self.volume += np.where(busy, np.round(self.generator.exponential(8, len(self.strike))), 0)
         self._reprice()
 
@@ -173,11 +177,12 @@ class Market:
         bid: Floats = np.floor(np.maximum(value - half, 0.0) * 100 + 1e-9) / 100
         ask: Floats = np.maximum(np.ceil((value + half) * 100 - 1e-9) / 100, bid + 0.01)
         bid, ask = np.round(bid, 2).astype(np.float64), np.round(ask, 2).astype(np.float64)
-        self.changed = (bid != self.bid) | (ask != self.ask)
-        moved = int(self.changed.sum())
+        changed = (bid != self.bid) | (ask != self.ask)
+        moved = int(changed.sum())
+        self.quoted_at[changed] = self.steps
         self.bid, self.ask = bid, ask
-        self.bid_size[self.changed] = np.round(self.generator.exponential(60, moved)) + 1
-        self.ask_size[self.changed] = np.round(self.generator.exponential(60, moved)) + 1
+        self.bid_size[changed] = np.round(self.generator.exponential(60, moved)) + 1
+        self.ask_size[changed] = np.round(self.generator.exponential(60, moved)) + 1
 
     def index_of(self, symbol: str) -> int | None:
         """Index of an underlying by its symbol."""

@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 from fastapi import WebSocket, WebSocketDisconnect
 
 from tastysim.market import Market
 
 EVENTS_PER_FRAME = 500
-RESEND_SECONDS = 5.0
+RESEND_STEPS = 20
+"""An unchanged value is sent again after so many steps, so that a reader can tell quiet from stale."""
 
 
 @dataclass(slots=True)
@@ -35,8 +37,6 @@ class Feed:
     def __init__(self, market: Market) -> None:
         self._market = market
         self._ticks: set[asyncio.Event] = set()
-        self._changed = np.zeros(len(market.strike), dtype=bool)
-        self._sent_at = np.zeros(len(market.strike))
 
     def tick(self) -> None:
         """Tell every connection that the market moved."""
@@ -101,29 +101,34 @@ class Feed:
             channel.fresh.append((row["type"], row["symbol"]))
 
     async def _push(self, socket: WebSocket, channels: dict[int, _Channel], moved: asyncio.Event) -> None:
-        last: dict[tuple[str, str], tuple[Any, float]] = {}
+        sent: dict[tuple[int, str], npt.NDArray[np.int64]] = {}
         while True:
             await moved.wait()
             moved.clear()
-            now = time.monotonic()
             for number, channel in list(channels.items()):
-                fresh, channel.fresh = set(channel.fresh), []
-                for kind, symbols in channel.symbols.items():
-                    due = []
-                    for symbol in symbols:
-                        event = self._event(kind, symbol)
-                        if event is None:
-                            continue
-                        before = last.get((kind, symbol))
-                        value = event.copy()
-                        value.pop("bidTime", None), value.pop("askTime", None), value.pop("time", None)
-                        stale = before is None or now - before[1] > RESEND_SECONDS
-                        if stale or (kind, symbol) in fresh or (before is not None and before[0] != value):
-                            last[(kind, symbol)] = (value, now)
-                            due.append(event)
-                    for start in range(0, len(due), EVENTS_PER_FRAME):
-                        frame = _frame(number, channel, kind, due[start : start + EVENTS_PER_FRAME])
+                fresh, channel.fresh = channel.fresh, []
+                for kind, symbols in list(channel.symbols.items()):
+                    steps = sent.setdefault((number, kind), np.full(len(self._market.strike), -1, dtype=np.int64))
+                    due = self._due(kind, symbols, steps)
+                    new = {symbol for each, symbol in fresh if each == kind}
+                    events = [event for symbol in {*due, *new} if (event := self._event(kind, symbol)) is not None]
+                    for start in range(0, len(events), EVENTS_PER_FRAME):
+                        frame = _frame(number, channel, kind, events[start : start + EVENTS_PER_FRAME])
                         await socket.send_text(orjson.dumps(frame).decode())
+
+    def _due(self, kind: str, symbols: set[str], steps: npt.NDArray[np.int64]) -> list[str]:
+        """Subscribed symbols whose value changed since it was sent, and those not sent for a while."""
+        market = self._market
+        wanted = [(symbol, market.row_of_streamer[symbol]) for symbol in symbols if symbol in market.row_of_streamer]
+        due = [symbol for symbol in symbols if symbol not in market.row_of_streamer]
+        if wanted:
+            rows = np.array([row for _, row in wanted])
+            changed = {"Quote": market.quoted_at, "Greeks": market.quoted_at, "Trade": market.traded_at}.get(kind)
+            late = market.steps - steps[rows] >= RESEND_STEPS + rows % RESEND_STEPS
+            chosen = late if changed is None else late | (changed[rows] > steps[rows])
+            steps[rows[chosen]] = market.steps
+            due += [symbol for (symbol, _), take in zip(wanted, chosen, strict=True) if take]
+        return due
 
     def _event(self, kind: str, symbol: str) -> dict[str, Any] | None:
         market, at = self._market, int(time.time() * 1000)
