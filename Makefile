@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PY := .venv/bin/python
 UV := UV_SYSTEM_CERTS=1 .venv/bin/uv
-MEMBERS := $(wildcard libs/*) $(wildcard sims/*)
+MEMBERS := $(wildcard libs/*) $(wildcard services/*) $(wildcard sims/*)
 ARGS ?=
 
 .PHONY: help scan sim setup test lint type fmt schema bench requirements clean doctor ci
@@ -10,7 +10,7 @@ ARGS ?=
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-.venv/.installed: requirements-dev.txt pyproject.toml $(wildcard libs/*/pyproject.toml sims/*/pyproject.toml)
+.venv/.installed: requirements-dev.txt pyproject.toml $(wildcard libs/*/pyproject.toml services/*/pyproject.toml sims/*/pyproject.toml)
 	@test -x .venv/bin/python || python3 -m venv .venv
 	@echo "installing pinned packages (about a minute the first time)"
 	@.venv/bin/python -m pip install -q --disable-pip-version-check "uv==0.13.9"

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from schemas.base import Message, UtcDatetime, Value
 from schemas.money import Money, Price
+from schemas.trade import Purpose
 
 
 class PositionLeg(Value):
@@ -62,6 +63,22 @@ class GateMode(StrEnum):
     FLATTEN = "flatten"
     """As CANCEL_WORKING, then positions are closed by explicit human order."""
 
+    @property
+    def severity(self) -> int:
+        """0 for RUN; a stop never lowers it."""
+        return list(GateMode).index(self)
+
+    def allows(self, purpose: Purpose) -> bool:
+        """Whether an order of this purpose may be sent."""
+        if self is GateMode.RUN:
+            return True
+        return purpose is Purpose.CLOSE and self is not GateMode.CANCEL_WORKING
+
+    @property
+    def cancels_opens(self) -> bool:
+        """Whether working opening orders are cancelled."""
+        return self.severity >= GateMode.REDUCE_ONLY.severity
+
 
 class KillScope(StrEnum):
     ALL = "all"
@@ -89,6 +106,19 @@ class GateState(Message):
     rows: tuple[GateRow, ...]
     armed_accounts: tuple[str, ...] = ()
     """Accounts whose automation may open positions."""
+
+    def mode_for(self, account_number: str, strategy_id: str, underlying_symbol: str) -> GateMode:
+        """Strictest mode of the rows that concern an order; RUN only when the row for `all` is there and runs."""
+        own = {
+            KillScope.ALL: "",
+            KillScope.ACCOUNT: account_number,
+            KillScope.STRATEGY: strategy_id,
+            KillScope.UNDERLYING: underlying_symbol,
+        }
+        modes = [row.mode for row in self.rows if row.scope_value == own[row.scope]]
+        if not any(row.scope is KillScope.ALL for row in self.rows):
+            return GateMode.CANCEL_WORKING
+        return max(modes, key=lambda mode: mode.severity)
 
 
 class Heartbeat(Message):

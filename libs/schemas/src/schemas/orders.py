@@ -223,3 +223,5 @@ class RiskState(Message):
     armed: bool
     """Whether automatic trading may open positions."""
     day_trades: int = 0
+    busy_underlyings: tuple[str, ...] = ()
+    """Underlyings with a position, a reservation or a freeze: nothing more opens there by itself."""

@@ -51,10 +51,12 @@ def scan(
     now: datetime,
     spy_price: float | None = None,
     cycle_id: str = "",
+    busy: frozenset[str] = frozenset(),
 ) -> ScanResult:
     """Judge every structure of every chain, rank what passed, choose the basket.
 
-    spy_price is needed for beta-weighted deltas; without it they stay unknown. One chain is held in memory at a time.
+    spy_price is needed for beta-weighted deltas; without it they stay unknown. Underlyings in `busy` are judged but
+    stay out of the basket: something is held or being worked there. One chain is held in memory at a time.
     """
     result = ScanResult(rules, now, net_liq)
     finder = Finder(rules, now, net_liq, spy_price, cycle_id)
@@ -67,7 +69,8 @@ def scan(
             result.skipped[chain.underlying_symbol] = reason
     result.passed = finder.ranked()
     result.near_misses = finder.nearest()
-    result.basket = choose(result.passed, rules, net_liq)
+    free = [candidate for candidate in result.passed if candidate.underlying_symbol not in busy]
+    result.basket = choose(free, rules, net_liq)
     return result
 
 

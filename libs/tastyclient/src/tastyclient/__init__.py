@@ -1,5 +1,6 @@
 """Typed async client of the tastytrade Open API and DXLink."""
 
+from tastyclient.account_stream import AccountStream, Notification
 from tastyclient.client import TastyClient
 from tastyclient.dxlink import Columns, DXLink, ProtocolError
 from tastyclient.errors import (
@@ -14,26 +15,47 @@ from tastyclient.errors import (
     ThrottledError,
     UnknownOutcomeError,
 )
-from tastyclient.models import NewLeg, NewOrder, OrderStatus, PlacedOrder
+from tastyclient.models import (
+    Account,
+    Balance,
+    EquitySession,
+    NestedChain,
+    NewLeg,
+    NewOrder,
+    OrderStatus,
+    PlacedLeg,
+    PlacedOrder,
+    Position,
+    QuoteToken,
+)
 from tastyclient.settings import ClientSettings
 from tastyclient.stream import MarketStream
 
 __all__ = [
+    "Account",
+    "AccountStream",
     "AuthenticationError",
+    "Balance",
     "BrokerError",
     "ClientSettings",
     "Columns",
     "DXLink",
+    "EquitySession",
     "MalformedReplyError",
     "MarketStream",
+    "NestedChain",
     "NewLeg",
     "NewOrder",
     "NotFoundError",
     "NotSentError",
+    "Notification",
     "OrderStatus",
     "Outcome",
+    "PlacedLeg",
     "PlacedOrder",
+    "Position",
     "ProtocolError",
+    "QuoteToken",
     "Reason",
     "RejectedError",
     "TastyClient",

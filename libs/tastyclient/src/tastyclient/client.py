@@ -11,7 +11,17 @@ from pydantic import ValidationError
 
 from tastyclient.errors import MalformedReplyError
 from tastyclient.http import Json, Transport
-from tastyclient.models import Account, Balance, NestedChain, NewOrder, PlacedOrder, Position, QuoteToken, Wire
+from tastyclient.models import (
+    Account,
+    Balance,
+    EquitySession,
+    NestedChain,
+    NewOrder,
+    PlacedOrder,
+    Position,
+    QuoteToken,
+    Wire,
+)
 from tastyclient.settings import ClientSettings
 
 W = TypeVar("W", bound=Wire)
@@ -54,6 +64,14 @@ class TastyClient:
         """Metrics as the broker sends them; many fields are absent for many symbols."""
         rows: list[Json] = (await self.transport.get("/market-metrics", {"symbols": ",".join(symbols)}))["items"]
         return rows
+
+    async def market_session(self) -> EquitySession:
+        """The equities session that runs now, and the next one."""
+        return _read(EquitySession, await self.transport.get("/market-time/equities/sessions/current"))
+
+    async def access_token(self) -> str:
+        """Bearer token for the account stream, valid for at least a minute."""
+        return await self.transport.tokens.token()
 
     async def quote_token(self) -> QuoteToken:
         """Token and address for DXLink, good for 24 hours."""

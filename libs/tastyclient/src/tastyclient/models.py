@@ -89,7 +89,21 @@ class NestedChain(Wire):
     underlying_symbol: str
     root_symbol: str
     shares_per_contract: int
+    tick_sizes: tuple[TickSize, ...] = ()
     expirations: tuple[Expiration, ...]
+
+
+class EquitySession(Wire):
+    """State is Open, Closed, Pre-market or Extended; times may be absent while closed."""
+
+    state: str
+    open_at: datetime | None = None
+    close_at: datetime | None = None
+
+
+class TickSize(Wire):
+    value: Decimal
+    threshold: Decimal | None = None
 
 
 class QuoteToken(Wire):

@@ -1,0 +1,1 @@
+"""The order core and its PostgreSQL journal."""

@@ -1,0 +1,1 @@
+"""Claims approved intents, submits at most once, works the price and reconciles."""

@@ -1,0 +1,1 @@
+"""REST, WebSocket and web UI for people and programs."""

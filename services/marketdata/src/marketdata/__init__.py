@@ -1,0 +1,1 @@
+"""Streams quotes, greeks, trades, chains and metrics from the broker to the bus."""

@@ -1,0 +1,1 @@
+"""Scans every watched chain and publishes the ranked candidates with their reasons."""
