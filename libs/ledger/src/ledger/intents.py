@@ -132,9 +132,18 @@ async def record(
 
 
 async def claim(
-    session: AsyncSession, intent_id: str, *, holder: str, epoch: int, body_hash: str, producer: str
+    session: AsyncSession,
+    intent_id: str,
+    *,
+    holder: str,
+    epoch: int,
+    body_hash: str,
+    producer: str,
+    limit_price: Decimal | None = None,
 ) -> Permit | ClaimRefusal:
     """Give the only send permit of an intent, under the gate, the lease and a compare-and-set.
+
+    limit_price: the price that will be sent when it is not the approved one; never below the intent's worst price.
 
     Nothing is permitted after a stop committed: the gate's rows are share-locked until this transaction ends.
     """
@@ -151,6 +160,9 @@ async def claim(
     now = (await session.execute(text("SELECT clock_timestamp()"))).scalar_one()
     if intent.valid_until <= now:
         return ClaimRefusal.EXPIRED
+    price = intent.limit_price if limit_price is None else limit_price
+    if price < intent.worst_price:
+        raise ValueError(f"a limit of {price} is past the worst price {intent.worst_price} of intent {intent_id}")
     await record(
         session,
         intent,
@@ -159,6 +171,7 @@ async def claim(
         epoch=epoch,
         external_identifier=external_identifier(intent.intent_id),
         body_hash=body_hash,
+        limit_price=price,
         submitting_at=now,
         root_submitted_at=intent.root_submitted_at or now,
     )

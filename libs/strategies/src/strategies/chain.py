@@ -57,6 +57,8 @@ class ChainSnapshot:
     multiplier: int = 100
     penny_ticks: bool = True
     """Whether prices step by a cent everywhere; otherwise by 5 cents below $3 and 10 above."""
+    iv: Floats | None = None
+    """The feed's implied volatility, fraction a year; None when it was not recorded."""
 
     @property
     def mid(self) -> Floats:

@@ -124,6 +124,7 @@ class LiveChain:
             quote_age_seconds=np.asarray(np.maximum(age, 0.0)),
             facts=facts,
             multiplier=self.chain.multiplier,
+            iv=columns["iv"],
             penny_ticks=all(each.value == Decimal("0.01") for each in self.chain.tick_sizes),
         )
 

@@ -137,6 +137,8 @@ class PlacedOrder(Wire):
     external_identifier: str | None = None
     replaces_order_id: int | None = None
     replacing_order_id: int | None = None
+    updated_at: datetime | None = None
+    """When the broker last changed it."""
     reject_reason: str | None = None
     legs: tuple[PlacedLeg, ...] = ()
 
