@@ -64,5 +64,5 @@ class RuleSet(BaseModel):
     """Percent of net liq per volatility point."""
     near_misses: int = Field(50, ge=0, le=500)
     """How many of the closest refused candidates are kept with their reasons."""
-    passed_per_expiration: int = Field(40, ge=1)
+    passed_per_expiration: int = Field(10, ge=1)
     """How many passing candidates of one structure and expiration compete, best score first."""

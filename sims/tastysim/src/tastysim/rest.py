@@ -98,6 +98,18 @@ def routes(settings: SimSettings, market: Market, broker: Broker, tokens: dict[s
         wanted = [market.index_of(symbol) for symbol in symbols.split(",")]
         return many(request, [_metrics(market, index) for index in wanted if index is not None])
 
+    @api.get("/market-time/equities/sessions/current")
+    async def session(request: Request) -> Response:
+        day = market.now.replace(hour=0, minute=0, second=0, microsecond=0)
+        return one(
+            request,
+            {
+                "state": "Open", "instrument-collection": "Equity", "start-at": day.isoformat(),
+                "open-at": day.isoformat(), "close-at": (day + timedelta(days=1)).isoformat(),
+                "close-at-ext": (day + timedelta(days=1)).isoformat(),
+            },
+        )  # fmt: skip
+
     @api.get("/api-quote-tokens")
     async def quote_token(request: Request) -> Response:
         token = f"dx-{next(iter(tokens), 'none')}"
