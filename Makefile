@@ -5,7 +5,7 @@ UV := UV_SYSTEM_CERTS=1 .venv/bin/uv
 MEMBERS := $(wildcard libs/*) $(wildcard services/*) $(wildcard sims/*)
 ARGS ?=
 
-.PHONY: help scan sim setup test lint type fmt schema bench requirements clean doctor ci
+.PHONY: help run scan sim setup test lint type web browser fmt schema bench requirements clean doctor ci
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -19,6 +19,9 @@ help: ## show this help
 	@touch $@
 
 setup: .venv/.installed ## install everything that is needed into .venv
+
+run: .venv/.installed ## start everything: servers, simulator, services, web page (ARGS="--auto")
+	@.venv/bin/tastytrades up $(ARGS)
 
 scan: .venv/.installed ## scan recorded chains (ARGS="--chains FILE")
 	@.venv/bin/tastytrades scan $(ARGS)

@@ -1,10 +1,13 @@
-"""`tastytrades`: scan recorded chains, run the simulator, check the machine."""
+"""`tastytrades`: start the system, look at it, stop it, scan recorded chains."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+import threading
+import time
 from datetime import date
 from pathlib import Path
 from typing import Annotated
@@ -12,12 +15,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.panel import Panel
+from rich.table import Table
 
 from tastytrades import runtime
 from tastytrades.runtime import RuntimeFault
 
 app = typer.Typer(
-    help="Scan option chains and say why each trade passed or failed.",
+    help="Scan option chains, trade what passes, stop when told to.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -31,6 +35,115 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")
 
 def _folder(data: Path | None) -> Path:
     return data.resolve() if data else runtime.default_data_dir()
+
+
+@app.command()
+def up(
+    data: DataDir = None,
+    market: Annotated[
+        str, typer.Option(help="`model` for the simulated market, `replay:FILE` for recorded chains.")
+    ] = "model",
+    speed: Annotated[float, typer.Option(min=0.1, max=1000.0, help="Market seconds per second.")] = 1.0,
+    seed: Annotated[int | None, typer.Option(help="Seed of the simulated market.")] = None,
+    auto: Annotated[bool, typer.Option("--auto", help="Arm automatic trading (sim mode only).")] = False,
+    port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Port of the web page; a free one is found when taken.")
+    ] = 8400,
+    web: Annotated[bool, typer.Option("--web/--no-web", help="Build and serve the web UI.")] = True,
+) -> None:
+    """Start everything and keep it running until Ctrl-C."""
+    from chassis.embedded import ServerStartError
+    from tastytrades.stack import Options, Stack
+
+    started = time.monotonic()
+    stopping = threading.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: stopping.set())
+
+    def report(name: str, text: str) -> None:
+        console.print(f"[dim]{time.monotonic() - started:6.1f} s[/]  [bold]{name:<10}[/] {text}", highlight=False)
+
+    folder = _folder(data)
+    with runtime.exclusive(folder):
+        stack = Stack(Options(folder, market, speed, seed, auto, port, web), report)
+        if auto and stack.mode != "sim":
+            raise RuntimeFault(f"--auto works in sim mode only; in mode {stack.mode} arm on the page after looking")
+        try:
+            stack.start()
+            if auto:
+                report("automation", _arm_all(folder))
+            _welcome(stack.state, auto, time.monotonic() - started)
+            while not stopping.wait(0.2):
+                stack.watch_once()
+        except ServerStartError as error:
+            raise RuntimeFault(str(error)) from None
+        finally:
+            report("all", "stopping")
+            stack.stop()
+            report("all", "stopped; the data stays in " + str(folder))
+
+
+def _arm_all(folder: Path) -> str:
+    """Arm every account, once the executor has reported its balance."""
+    from tastytrades.api import Gateway
+
+    deadline = time.monotonic() + 60
+    with Gateway(folder) as gateway:
+        while not (accounts := [row["account_number"] for row in gateway.get("/accounts")]):
+            if time.monotonic() > deadline:
+                raise RuntimeFault("no account was reported by the executor within 60 s: see `tastytrades doctor`")
+            time.sleep(0.2)
+        for account in accounts:
+            gateway.post("/control/arm", {"account_number": account, "reason": "started with --auto"})
+    return f"armed for {', '.join(accounts)}"
+
+
+def _welcome(state: runtime.RunState, auto: bool, seconds: float) -> None:
+    from tastytrades.stack import DEMO_USER
+
+    lines = [
+        f"[bold]{state.url}[/]",
+        f"mode      {state.mode.upper()}" + ("" if state.mode != "sim" else "  simulated market, simulated money"),
+    ]
+    if state.mode == "sim":
+        lines.append(f"login     {DEMO_USER} / {runtime.secret(Path(state.data_dir), 'demo-password')}")
+    lines += [
+        f"trading   {'automatic' if auto else 'automation is off: arm it on the page, or start with --auto'}",
+        f"started   in {seconds:.0f} s; logs in {state.data_dir}/logs; Ctrl-C stops everything",
+    ]
+    console.print(Panel("\n".join(lines), title="TastyTrades Option Trader", expand=False))
+
+
+@app.command()
+def sim(
+    data: DataDir = None,
+    market: Annotated[str, typer.Option(help="`model`, or `replay:FILE` for recorded chains.")] = "model",
+    speed: Annotated[float, typer.Option(min=0.1, max=1000.0, help="Market seconds per second.")] = 1.0,
+    seed: Annotated[int | None, typer.Option(help="Seed of the market.")] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="A free one is found when it is taken.")] = 8420,
+) -> None:
+    """Start the broker simulator alone, for any software that speaks the tastytrade API."""
+    from tastytrades.stack import Options, tastysim_environment
+
+    folder = _folder(data)
+    chosen = runtime.choose_port(port, set())
+    credentials = {
+        "TT_BROKER_CLIENT_SECRET": runtime.secret(folder, "sim-client-secret"),
+        "TT_BROKER_REFRESH_TOKEN": runtime.secret(folder, "sim-refresh-token"),
+    }
+    environment = tastysim_environment(Options(folder, market, speed, seed), chosen, dict(os.environ), credentials)
+    text = (
+        f"REST            http://127.0.0.1:{chosen}\n"
+        f"account stream  ws://127.0.0.1:{chosen}/streamer\n"
+        f"DXLink          from GET /api-quote-tokens\n"
+        f"history         http://127.0.0.1:{chosen}/sim/history\n"
+        f"client secret   {credentials['TT_BROKER_CLIENT_SECRET']}\n"
+        f"refresh token   {credentials['TT_BROKER_REFRESH_TOKEN']}\n"
+        f"account         5WT00001, simulated money; Ctrl-C stops it, its data stays in {folder}"
+    )
+    console.print(Panel(text, title="tastysim", expand=False), highlight=False)
+    sys.stdout.flush()
+    os.execve(sys.executable, [sys.executable, "-m", "tastysim"], environment)
 
 
 @app.command()
@@ -64,39 +177,144 @@ def scan(
 
 
 @app.command()
-def sim(
+def status(data: DataDir = None, as_json: AsJson = False) -> None:
+    """Show the running system: mode, services, gate, feed."""
+    from tastytrades.api import Gateway
+
+    with Gateway(_folder(data)) as gateway:
+        system, gate = gateway.get("/system"), gateway.get("/control/gate")
+    if as_json:
+        sys.stdout.write(json.dumps({"system": system, "gate": gate}) + "\n")
+        return
+    table = Table(title=f"{system['mode'].upper()}  {runtime.load(_folder(data)).url}")
+    for heading in ("service", "ready", "age s", "loop lag ms", "memory MB", "reason"):
+        table.add_column(heading)
+    for each in sorted(system["services"], key=lambda row: str(row["service"])):
+        table.add_row(
+            each["service"],
+            "yes" if each["ready"] else "NO",
+            _known(each.get("age_seconds"), ".1f"),
+            _known(each.get("loop_lag_ms"), ".1f"),
+            _known(each.get("memory_mb"), ".0f"),
+            each.get("reason") or "",
+        )
+    console.print(table)
+    for row in gate["rows"]:
+        console.print(
+            f"gate {row['scope']} {row['scope_value']}: [bold]{row['mode']}[/]  by {row['who']}  {row['why']}"
+        )
+    console.print(f"armed: {', '.join(gate['armed_accounts']) or 'none'}")
+
+
+def _known(value: float | None, form: str) -> str:
+    return "—" if value is None else format(value, form)
+
+
+@app.command()
+def kill(
     data: DataDir = None,
-    speed: Annotated[float, typer.Option(min=0.1, max=1000.0, help="Market seconds per second.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Seed of the market.")] = 7,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="A free one is found when it is taken.")] = 8420,
+    mode: Annotated[str, typer.Option(help="halt_opens, reduce_only, cancel_working or flatten.")] = "cancel_working",
+    scope: Annotated[str, typer.Option(help="all, account, strategy or underlying.")] = "all",
+    value: Annotated[str, typer.Option(help="Account, strategy or underlying of the scope.")] = "",
+    why: Annotated[str, typer.Option(help="Kept with the stop.")] = "stopped from the command line",
 ) -> None:
-    """Start the broker simulator, for any software that speaks the tastytrade API."""
-    folder = _folder(data)
-    chosen = runtime.choose_port(port, set())
-    client_secret, refresh_token = (
-        runtime.secret(folder, f"sim-{name}") for name in ("client-secret", "refresh-token")
-    )
-    own = {
-        "PORT": str(chosen),
-        "SPEED": str(speed),
-        "SEED": str(seed),
-        "DATA_DIR": str(folder / "tastysim"),
-        "CLIENT_SECRET": client_secret,
-        "REFRESH_TOKEN": refresh_token,
-    }
-    text = (
-        f"REST            http://127.0.0.1:{chosen}\n"
-        f"account stream  ws://127.0.0.1:{chosen}/streamer\n"
-        f"DXLink          from GET /api-quote-tokens\n"
-        f"history         http://127.0.0.1:{chosen}/sim/history\n"
-        f"client secret   {client_secret}\n"
-        f"refresh token   {refresh_token}\n"
-        f"account         5WT00001, simulated money; Ctrl-C stops it, its data stays in {folder}"
-    )
-    console.print(Panel(text, title="tastysim", expand=False), highlight=False)
-    sys.stdout.flush()
-    environment = dict(os.environ) | {f"TT_TASTYSIM_{name}": value for name, value in own.items()}
-    os.execve(sys.executable, [sys.executable, "-m", "tastysim"], environment)
+    """Stop trading now: no new orders, working orders are cancelled."""
+    from tastytrades import killing
+
+    killing.kill(_folder(data), scope, value, mode, why, console)
+
+
+@app.command()
+def resume(
+    reason: Annotated[str, typer.Option(help="Why it is safe to trade again; required.")],
+    data: DataDir = None,
+    scope: Annotated[str, typer.Option()] = "all",
+    value: Annotated[str, typer.Option()] = "",
+) -> None:
+    """Allow trading again after a stop."""
+    from tastytrades.api import Gateway
+
+    with Gateway(_folder(data)) as gateway:
+        gateway.post("/control/resume", {"scope": scope, "scope_value": value, "reason": reason})
+    console.print(f"resumed {scope} {value}".rstrip())
+
+
+@app.command()
+def arm(account: str, reason: Annotated[str, typer.Option()], data: DataDir = None) -> None:
+    """Let automation open positions in an account."""
+    from tastytrades.api import Gateway
+
+    with Gateway(_folder(data)) as gateway:
+        gateway.post("/control/arm", {"account_number": account, "reason": reason})
+    console.print(f"armed {account}")
+
+
+@app.command()
+def disarm(
+    account: str, reason: Annotated[str, typer.Option()] = "disarmed from the command line", data: DataDir = None
+) -> None:
+    """Stop automation from opening positions in an account; nothing else changes."""
+    from tastytrades.api import Gateway
+
+    with Gateway(_folder(data)) as gateway:
+        gateway.post("/control/disarm", {"account_number": account, "reason": reason})
+    console.print(f"disarmed {account}")
+
+
+@app.command()
+def orders(
+    data: DataDir = None, state: Annotated[str, typer.Option(help="working or all")] = "all", as_json: AsJson = False
+) -> None:
+    """List orders with their state and reason."""
+    from tastytrades.api import Gateway
+
+    with Gateway(_folder(data)) as gateway:
+        found = gateway.get("/orders", state=state)
+    if as_json:
+        sys.stdout.write(json.dumps(found) + "\n")
+        return
+    table = Table()
+    for heading in ("time", "underlying", "structure", "qty", "limit", "state", "filled", "fill price", "reason"):
+        table.add_column(heading)
+    for each in found:
+        table.add_row(
+            str(each["ts_event"])[11:19],
+            each["underlying_symbol"],
+            each["spread_type"],
+            str(each["quantity"]),
+            each["limit_price"],
+            each["state"],
+            str(each["filled_quantity"]),
+            each["average_fill_price"] or "—",
+            each["reason_code"],
+        )
+    console.print(table)
+
+
+@app.command()
+def positions(data: DataDir = None, as_json: AsJson = False) -> None:
+    """List positions by underlying and leg."""
+    from tastytrades.api import Gateway
+
+    with Gateway(_folder(data)) as gateway:
+        found = gateway.get("/positions")
+    if as_json:
+        sys.stdout.write(json.dumps(found) + "\n")
+        return
+    table = Table()
+    for heading in ("account", "underlying", "contract", "quantity", "average open", "mark"):
+        table.add_column(heading)
+    for each in found:
+        for leg in each["legs"]:
+            table.add_row(
+                each["account_number"],
+                each["underlying_symbol"],
+                leg["occ_symbol"],
+                str(leg["signed_quantity"]),
+                leg["average_open_price"],
+                leg["mark"] or "—",
+            )
+    console.print(table)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Look at the machine; every finding that is not fine says what to do."""
+"""Look at the machine and the running system; every finding that is not fine says what to do."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
+import httpx
 import psutil
 from rich.console import Console
 
 from chassis import embedded
+from tastytrades import runtime, web
+from tastytrades.runtime import RuntimeFault
 
 Level = Literal["ok", "warning", "error"]
 MARKS: dict[Level, str] = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "error": "[red]✕[/]"}
@@ -37,8 +40,14 @@ class Finding:
 
 
 def examine(data_dir: Path) -> list[Finding]:
-    """Run every check. Nothing is changed; each embedded server is started once and stopped again."""
-    return [_python(), _packages(), _disk(data_dir), _fsync(data_dir), _memory(), *_servers(data_dir)]
+    """Run every check. Nothing is changed; without a running system each embedded server is started once."""
+    findings = [_python(), _packages(), _disk(data_dir), _fsync(data_dir), _memory(), _web()]
+    try:
+        state = runtime.load(data_dir)
+    except RuntimeFault as fault:
+        return [*findings, *_servers(data_dir), Finding("system", "warning", "not running", str(fault))]
+    findings.append(Finding("system", "ok", f"running at {state.url} in mode {state.mode}"))
+    return [*findings, *(_service(name, port) for name, port in state.health_ports.items())]
 
 
 def show(console: Console, findings: list[Finding]) -> None:
@@ -132,3 +141,20 @@ def _servers(data_dir: Path) -> list[Finding]:
             else:
                 findings.append(Finding(server, "ok", f"starts and stops in {time.perf_counter() - before:.1f} s"))
     return findings
+
+
+def _web() -> Finding:
+    if (web.sources_dir() / "dist" / "index.html").exists():
+        return Finding("web UI", "ok", "built")
+    return Finding("web UI", "warning", "not built yet", "`tastytrades up` builds it")
+
+
+def _service(name: str, port: int) -> Finding:
+    """Ask a running service whether it is ready."""
+    try:
+        answer = httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=3.0, trust_env=False)
+    except httpx.HTTPError as error:
+        return Finding(name, "error", f"no answer on port {port} ({type(error).__name__})", f"see logs/{name}.log")
+    if answer.is_success:
+        return Finding(name, "ok", "ready")
+    return Finding(name, "error", f"not ready: {answer.text.strip()}", f"see logs/{name}.log")

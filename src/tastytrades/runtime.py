@@ -1,20 +1,44 @@
-"""Where the product keeps its data, and the fault that a user can mend."""
+"""What a running system left on disk for the other commands: its addresses, its ports and its local token."""
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import secrets
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 
 class RuntimeFault(RuntimeError):
-    """Something the user can mend; the text says how. The command line prints it as one line."""
+    """Something about the data folder or a running system that the user can mend; the text says how."""
 
 
 def default_data_dir() -> Path:
     """`TT_DATA_DIR`, else `.data` in the current folder."""
     return Path(os.environ.get("TT_DATA_DIR") or ".data").resolve()
+
+
+@dataclass(slots=True)
+class RunState:
+    """Addresses of a running system, kept in `run.json` of its data folder."""
+
+    mode: str
+    url: str
+    nats_url: str
+    pid: int
+    data_dir: str
+    broker_url: str = ""
+    processes: dict[str, int] = field(default_factory=dict)
+    """Process name → process id."""
+    health_ports: dict[str, int] = field(default_factory=dict)
+
+    def save(self) -> None:
+        path = Path(self.data_dir) / "run.json"
+        write_whole(path, json.dumps(asdict(self), indent=1))
 
 
 def write_whole(path: Path, text: str, mode: int = 0o600) -> None:
@@ -27,13 +51,64 @@ def write_whole(path: Path, text: str, mode: int = 0o600) -> None:
     temporary.replace(path)
 
 
+def load(data_dir: Path) -> RunState:
+    """Read the state of the system that runs on this data folder. Raises RuntimeFault when none runs."""
+    path = data_dir / "run.json"
+    try:
+        state = RunState(**json.loads(path.read_text()))
+    except FileNotFoundError:
+        raise RuntimeFault(f"nothing is running on {data_dir}: start it with `tastytrades up`") from None
+    except (ValueError, TypeError) as error:
+        raise RuntimeFault(
+            f"{path} cannot be read ({error}): delete it and start again with `tastytrades up`"
+        ) from None
+    if not Path(f"/proc/{state.pid}").exists() and not _alive(state.pid):
+        raise RuntimeFault(
+            f"the system on {data_dir} has stopped (process {state.pid} is gone): `tastytrades up` starts it"
+        )
+    return state
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def secret(data_dir: Path, name: str) -> str:
-    """A random secret that stays the same for a data folder: the simulator's client secret and refresh token."""
+    """A random secret that stays the same for a data folder: the local token, the demo password."""
     path = data_dir / "secrets" / name
     if not path.exists():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_whole(path, secrets.token_urlsafe(18))
     return path.read_text().strip()
+
+
+@contextmanager
+def exclusive(data_dir: Path) -> Iterator[None]:
+    """Hold the data folder for one system. Raises RuntimeFault when another holds it or it cannot be written."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise RuntimeFault(
+            f"data folder {data_dir} cannot be written ({error.strerror}): choose another with --data"
+        ) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise RuntimeFault(
+            f"a system already runs on {data_dir}: stop it (Ctrl-C in its terminal) or choose another with --data"
+        ) from None
+    try:
+        yield
+    finally:
+        os.close(lock)
 
 
 def choose_port(preferred: int, taken: set[int]) -> int:

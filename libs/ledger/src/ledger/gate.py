@@ -9,10 +9,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
-from ledger import outbox
-from ledger.tables import Armed, AuditRow, Gate, GateClock
+from ledger import audit, outbox
+from ledger.tables import Armed, Gate, GateClock
 from schemas import subjects
-from schemas.account import AuditEntry, GateMode, GateRow, GateState, KillScope
+from schemas.account import GateMode, GateRow, GateState, KillScope
 
 PUBLISHER = "risk"
 """One process relays the gate, so that its revisions reach the bus in order."""
@@ -162,11 +162,10 @@ async def _set(
 async def _record(
     session: AsyncSession, revision: int, producer: str, who: str, action: str, target: str, value: str, why: str
 ) -> None:
-    """Audit row, audit fact and the gate's new state, with the change itself."""
+    """Audit and the gate's new state, with the change itself."""
     await session.flush()
-    now, detail = datetime.now(UTC), {"value": value, "why": why, "revision": str(revision)}
-    session.add(AuditRow(at=now, who=who, action=action, target=target, detail=detail))
-    entry = AuditEntry(ts_event=now, who=who, action=action, target=target, detail=detail)
-    outbox.enqueue(session, producer, subjects.fact_audit(producer), entry, message_id=f"audit-gate-{revision}")
+    audit.record(
+        session, producer, who, action, target=target, detail={"value": value, "why": why, "revision": str(revision)}
+    )
     state = await read(session)
     outbox.enqueue(session, PUBLISHER, subjects.GATE, state, message_id=f"gate-{revision}")

@@ -1,4 +1,4 @@
-"""Schema changes of the ledger. `upgrade` is idempotent and takes a lock, so that only one process migrates."""
+"""Schema changes of the ledger."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from alembic import command
 from alembic.config import Config
 
 
-def upgrade(database_url: str) -> None:
-    """Bring the schema `ledger` to the newest revision; libpq URL."""
+def upgrade(database_url: str, scripts: Path = Path(__file__).parent) -> None:
+    """Bring the schema of `scripts` to its newest revision; libpq URL. Idempotent, safe to run by several at once."""
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent))
+    config.set_main_option("script_location", str(scripts))
     config.attributes["database_url"] = database_url
     command.upgrade(config, "head")

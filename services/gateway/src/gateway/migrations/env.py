@@ -1,0 +1,5 @@
+"""Alembic's entry point."""
+
+from ledger.migrations.environment import migrate
+
+migrate("gateway")
