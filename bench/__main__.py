@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.machine import facts
 
-BENCHMARKS = {"P6": "bench.p6_bus"}
+BENCHMARKS = {"P6": "bench.p6_bus", "P13": "bench.p13_start", "P14": "bench.p14_memory"}
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -67,7 +67,7 @@ class Stack:
     def start(self) -> None:
         """Start everything and return when every service says it is ready. Raises RuntimeFault or ServerStartError."""
         self.logs.mkdir(parents=True, exist_ok=True)
-        with ThreadPoolExecutor(2) as pool:
+        with ThreadPoolExecutor(1) as pool:
             built = pool.submit(web.build, self.logs / "web.log") if self.options.build_web else None
             self._start_servers()
             self.report("database", self._prepare())
@@ -93,23 +93,12 @@ class Stack:
             ),
         }
         given = {variable: os.environ[variable] for variable in starts if os.environ.get(variable)}
-        with ThreadPoolExecutor(3) as pool:
-            pending = {
-                variable: (name, pool.submit(start))
-                for variable, (name, start) in starts.items()
-                if variable not in given
-            }
-            failures = []
-            for variable, (name, future) in pending.items():
-                try:
-                    self.servers[name] = future.result()
-                except embedded.ServerStartError as error:
-                    failures.append(error)
-                    continue
+        # one after the other in this thread: a server dies with the thread that started it
+        for variable, (name, start) in starts.items():
+            if variable not in given:
+                self.servers[name] = start()
                 given[variable] = self.servers[name].url
                 self.report(name, "running")
-            if failures:
-                raise failures[0]
         given["TT_DATABASE_URL"] = _with_database(given["TT_DATABASE_URL"])
         self.environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("TT_")},

@@ -18,6 +18,7 @@ from schemas import subjects
 from schemas.account import GateMode, GateRow, GateState, KillScope
 from schemas.commands import KillAck, KillCommand, parse_kill
 
+_KNOWN_MAX = 1000
 log = get_logger("chassis.kill_switch")
 
 
@@ -38,6 +39,7 @@ class KillSwitch:
         self._broker, self._settings = broker, settings
         self._on_command, self._working_orders = on_command, working_orders
         self._tasks: set[asyncio.Task[None]] = set()
+        self._known: dict[str, None] = {}
         self.gate: GateState | None = None
         self.latched: dict[tuple[KillScope, str], tuple[GateMode, int]] = {}
         self.last_command: KillCommand | None = None
@@ -51,13 +53,16 @@ class KillSwitch:
 
     async def _heard(self, message: Msg) -> None:
         command = parse_kill(message.data)
-        self.latch(command)
+        # a stop is broadcast several times; a late copy must not undo the resume that followed it
+        repeated = command.command_id in self._known
+        if not repeated:
+            self.latch(command)
         # the gate write may wait for a database; the flag and the acknowledgement must not
-        task = asyncio.create_task(self._follow(command))
+        task = asyncio.create_task(self._follow(command, repeated=repeated))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _follow(self, command: KillCommand) -> None:
+    async def _follow(self, command: KillCommand, *, repeated: bool) -> None:
         acknowledgement = KillAck(
             ts_event=datetime.now(UTC),
             service=self._settings.service,
@@ -70,11 +75,15 @@ class KillSwitch:
             await publish(self._broker, subjects.KILL_ACK, acknowledgement)
         except nats.errors.Error:
             log.warning("kill_switch.acknowledgement_not_sent")
-        if self._on_command is not None:
+        if self._on_command is not None and not repeated:
             await self._on_command(command)
 
     def latch(self, command: KillCommand) -> None:
         """Set the flag for the command's scope."""
+        if command.command_id:
+            self._known[command.command_id] = None
+            if len(self._known) > _KNOWN_MAX:
+                del self._known[next(iter(self._known))]
         key = (command.scope, command.scope_value)
         row = self._row(key)
         known = self.latched.get(key)

@@ -1,0 +1,181 @@
+"""From the feed to the fill, stops, and the death of any process, on a whole running system."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import nats
+import pytest
+
+from e2e.conftest import ACCOUNT, System, await_running, faults_in_the_books, propose_some, start, stop
+from schemas import subjects
+from testkit import eventually
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
+
+CRASHES = ("executor", "risk", "tastysim", "gateway", "marketdata", "scanner", "analyzer", "nats", "postgres", "valkey")
+
+
+async def books_agree(system: System) -> None:
+    """The broker's history and the ledger agree once what is under way has arrived."""
+
+    async def quiet() -> bool:
+        return not await faults_in_the_books(system)
+
+    try:
+        await eventually(quiet, timeout=60, every=0.5)
+    except AssertionError:
+        raise AssertionError("\n".join(await faults_in_the_books(system))) from None
+
+
+async def resume(system: System) -> None:
+    gate = system.get("/control/gate")
+    for row in gate["rows"]:
+        if row["mode"] != "run":
+            body = {"scope": row["scope"], "scope_value": row["scope_value"], "reason": "the trial is over"}
+            system.post("/control/resume", body)
+
+
+async def test_a_basket_is_proposed_approved_submitted_and_filled(system: System) -> None:
+    """Automation trades by itself; what the ledger holds is what the broker holds."""
+    await resume(system)
+
+    async def filled_basket() -> bool:
+        rows = await system.rows(
+            "SELECT count(DISTINCT root_intent_id) AS n FROM ledger.intent "
+            "WHERE source = 'scanner' AND state = 'filled'"
+        )
+        return bool(rows[0]["n"] >= 5)
+
+    await eventually(filled_basket, timeout=170, every=0.5)
+    walked = await system.rows("SELECT count(*) AS n FROM ledger.intent WHERE walk_step > 0")
+    assert walked[0]["n"] > 0
+    cycle = system.get("/scans/latest")
+    assert cycle["contracts"] >= 10_000
+    assert cycle["underlyings"] == 18
+    assert all(candidate["rules"] for candidate in cycle["candidates"])
+    await books_agree(system)
+    positions = {leg["occ_symbol"]: leg["signed_quantity"] for each in system.get("/positions") for leg in each["legs"]}
+    assert positions
+
+
+async def test_a_raw_message_stops_everything(system: System) -> None:
+    """An empty message of any NATS client: nothing is sent after the gate's commit, working orders are cancelled."""
+    await resume(system)
+
+    def something_works() -> bool:
+        propose_some(system, 6)
+        return bool(system.get("/orders", state="working"))
+
+    await eventually(something_works, timeout=60, every=0.5)
+    client = await nats.connect(system.state.nats_url)
+    await client.publish(subjects.KILL, b"")
+    await client.flush()
+    sent_at = time.time()
+    await client.close()
+
+    async def stopped() -> object:
+        rows = await system.rows("SELECT changed_at FROM ledger.gate WHERE scope = 'all' AND mode = 'cancel_working'")
+        return rows and rows[0]["changed_at"]
+
+    committed = await eventually(stopped, timeout=10)
+    assert committed.timestamp() - sent_at < 2  # type: ignore[attr-defined]
+
+    async def nothing_works() -> bool:
+        working = {event["order-id"]: event["status"] for event in system.history()}
+        return "Live" not in working.values()
+
+    await eventually(nothing_works, timeout=15)
+    before = len([event for event in system.history() if event["what"] == "submitted"])
+    propose_some(system, 4)
+    deadline = time.monotonic() + 4
+
+    def unchanged() -> bool:
+        assert len([event for event in system.history() if event["what"] == "submitted"]) == before
+        return time.monotonic() > deadline
+
+    await eventually(unchanged, timeout=10, every=0.2)
+    late = await system.rows(
+        "SELECT intent_id FROM ledger.intent, ledger.gate WHERE scope = 'all' AND submitting_at > changed_at"
+    )
+    assert not late
+    await books_agree(system)
+    await resume(system)
+
+
+async def test_a_stop_through_the_api_is_confirmed_and_resumed_with_a_reason(system: System) -> None:
+    """Every process confirms, the executor finds nothing working; resuming without a reason is refused."""
+    await resume(system)
+    accepted = system.post("/control/kill", {"why": "trial of the switch"})
+    state = await eventually(
+        lambda: (answer := system.get(f"/control/kill/{accepted['command_id']}"))["confirmed"] and answer, timeout=20
+    )
+    assert {ack["service"] for ack in state["acks"]} >= {"scanner", "risk", "executor", "gateway"}
+    refused = system.client.post("/control/resume", json={"reason": "short"})
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["field"] == "reason"
+    await resume(system)
+    assert all(row["mode"] == "run" for row in system.get("/control/gate")["rows"])
+    # the stop is over in every process
+    await eventually(lambda: not any(each["killed"] for each in system.get("/system")["services"]), timeout=15)
+
+
+@pytest.mark.parametrize("name", CRASHES)
+async def test_kill_9_of_any_process_doubles_and_loses_nothing(system: System, name: str) -> None:
+    """It comes back while orders flow; afterwards broker and ledger agree to the contract."""
+    await resume(system)
+
+    def flowing() -> bool:
+        propose_some(system, 5)
+        return bool(system.get("/orders", state="working"))
+
+    await eventually(flowing, timeout=60, every=0.3)
+    old = system.refresh().processes[name]
+    os.kill(old, signal.SIGKILL)
+
+    def back() -> bool:
+        propose_some(system, 2)
+        return system.refresh().processes[name] != old and system.ready()
+
+    await eventually(back, timeout=90, every=0.3)
+    orders = len([event for event in system.history() if event["what"] == "submitted"])
+
+    def trades_again() -> bool:
+        propose_some(system, 4)
+        return len([event for event in system.history() if event["what"] == "submitted"]) > orders
+
+    await eventually(trades_again, timeout=60, every=0.5)
+    await books_agree(system)
+
+
+async def test_a_second_start_finds_its_data_again(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Ctrl-C stops cleanly; the same folder goes on with the same ledger, gate and login."""
+    folder = tmp_path_factory.mktemp("again")
+    for each in (folder, *folder.parents[:2]):
+        each.chmod(0o755)
+    process = start(folder, "--no-web")
+    first = await_running(folder, process, 0)
+    first.post("/control/kill", {"why": "kept over a restart"})
+    password = (folder / "secrets" / "demo-password").read_text()
+    pids = dict(first.refresh().processes)
+    assert stop(process) == 0
+    assert not [name for name, pid in pids.items() if _alive(pid)]
+    before = time.time()
+    process = start(folder, "--no-web")
+    try:
+        again = await_running(folder, process, before)
+        assert [row["mode"] for row in again.get("/control/gate")["rows"]] == ["cancel_working"]
+        assert again.post("/auth/login", {"username": "demo", "password": password})["role"] == "admin"
+        assert [each["account_number"] for each in again.get("/accounts")] == [ACCOUNT]
+    finally:
+        assert stop(process) == 0
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
