@@ -109,7 +109,11 @@ def start(folder: Path, *options: str, environment: dict[str, str] | None = None
     command = [sys.executable, "-m", "tastytrades", "up", "--data", str(folder), "--port", str(port), *options]
     with (folder / "up.log").open("ab") as log:
         return subprocess.Popen(
-            command, env=clean | (environment or {}), stdout=log, stderr=log, start_new_session=True
+            command,
+            env=clean | {"COLUMNS": "200"} | (environment or {}),
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
 
 

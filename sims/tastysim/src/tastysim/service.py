@@ -44,6 +44,7 @@ def build(settings: SimSettings) -> FastAPI:
         moving.cancel()
 
     app = FastAPI(title="tastysim", lifespan=lifespan, openapi_url=None)
+    app.state.market, app.state.broker = market, broker
 
     @app.middleware("http")
     async def authorize(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
