@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -159,6 +160,9 @@ class Stack:
             "TT_BROKER_STREAMER_URL": f"ws://127.0.0.1:{port}/streamer",
         }
         self._await_http("tastysim", f"http://127.0.0.1:{port}/sim/health")
+        if self.options.market != "model":
+            self.environment["TT_MARKET_TIME_OFFSET_SECONDS"] = _market_time_offset(f"http://127.0.0.1:{port}")
+            self.environment["TT_MARKETDATA_UNIVERSE"] = _underlyings(f"http://127.0.0.1:{port}")
         self.report("tastysim", f"running, market {self.options.market}")
 
     def _child(self, name: str, environment: dict[str, str]) -> Child:
@@ -269,14 +273,19 @@ def tastysim_environment(
     """What the simulator is told. A replayed file must exist; its content is checked by the simulator."""
     market = options.market
     if market.startswith("replay:"):
-        path = Path(market.removeprefix("replay:")).expanduser().resolve()
-        if not path.exists():
+        name, at, session = market.removeprefix("replay:").partition("@")
+        path = Path(name).expanduser().resolve()
+        if not path.is_file():
             raise RuntimeFault(f"--market {market}: there is no file {path}")
-        market = f"replay:{path}"
+        market = f"replay:{path}{at}{session}"
     elif market != "model":
         raise RuntimeFault(f"--market {market!r} is not known: use `model`, or `replay:FILE` for recorded chains")
     own = {key: value for key, value in os.environ.items() if key.startswith("TT_TASTYSIM_")}
-    folder = options.data_dir / "tastysim" if market == "model" else options.data_dir / f"tastysim-{Path(market).stem}"
+    folder = (
+        options.data_dir / "tastysim"
+        if market == "model"
+        else options.data_dir / f"tastysim-{Path(market).stem.replace('@', '-')}"
+    )
     base = {key: value for key, value in environment.items() if not key.startswith("TT_")}
     return (
         base
@@ -291,6 +300,18 @@ def tastysim_environment(
         | ({"TT_TASTYSIM_SEED": str(options.seed)} if options.seed is not None else {})
         | own
     )
+
+
+def _market_time_offset(url: str) -> str:
+    """Seconds from now to the recorded session's own time."""
+    found = httpx.get(f"{url}/sim/health", timeout=10.0, trust_env=False).json()["market_time"]
+    return str(round((datetime.fromisoformat(found) - datetime.now(UTC)).total_seconds()))
+
+
+def _underlyings(url: str) -> str:
+    """What the recording holds."""
+    names: list[str] = httpx.get(f"{url}/sim/health", timeout=10.0, trust_env=False).json()["underlyings"]
+    return ",".join(names)
 
 
 def _with_database(url: str) -> str:

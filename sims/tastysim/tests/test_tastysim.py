@@ -20,7 +20,7 @@ import pytest
 
 from chassis.embedded import free_port
 from tastyclient import ClientSettings, Columns, MarketStream, NewLeg, NewOrder, OrderStatus, RejectedError, TastyClient
-from tastysim.market import Market
+from tastysim.market import ModelMarket
 from testkit import eventually
 
 NOW = datetime(2026, 11, 24, 16, 0, tzinfo=UTC)
@@ -29,7 +29,7 @@ ACCOUNT = "5WT00001"
 
 def test_the_same_seed_gives_the_same_market() -> None:
     """Bit for bit, step by step; another seed gives another."""
-    first, second, other = Market(7, NOW), Market(7, NOW), Market(8, NOW)
+    first, second, other = ModelMarket(7, NOW), ModelMarket(7, NOW), ModelMarket(8, NOW)
     for _ in range(20):
         for market in (first, second, other):
             market.step(1.0)
@@ -40,7 +40,7 @@ def test_the_same_seed_gives_the_same_market() -> None:
 
 def test_quotes_are_never_crossed_and_parity_holds_within_the_spread() -> None:
     """An hour of market: bid below ask, and call minus put close to the forward's value."""
-    market = Market(3, NOW)
+    market = ModelMarket(3, NOW)
     for _ in range(60):
         market.step(60.0)
     assert (market.ask > market.bid).all()

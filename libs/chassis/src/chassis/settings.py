@@ -8,11 +8,12 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 PREFIX = "TT_"
 SERVICES = ("marketdata", "scanner", "risk", "executor", "analyzer", "gateway", "guardian", "backtester", "tastysim")
@@ -58,9 +59,21 @@ class ServiceSettings(BaseModel):
     log_format: Literal["console", "json"] = "json"
     otlp_endpoint: str | None = None
     """OTLP/HTTP traces endpoint; empty = traces stay in the process."""
+    market_time_offset_seconds: float = 0.0
+    """Market time less machine time: not 0 only while recorded chains are replayed."""
     instance: str = "0"
     health_port: int = Field(0, ge=0, le=65535)
     """0 = any free port."""
+
+    def market_time(self, now: datetime) -> datetime:
+        """The market's own time: what expirations, sessions and events are counted from."""
+        return now + timedelta(seconds=self.market_time_offset_seconds)
+
+    @model_validator(mode="after")
+    def _real_time_outside_the_simulation(self) -> ServiceSettings:
+        if self.market_time_offset_seconds and self.mode is not Mode.SIM:
+            raise ValueError("market time can be moved in sim mode only: unset TT_MARKET_TIME_OFFSET_SECONDS")
+        return self
 
 
 SHARED_FIELDS = frozenset(ServiceSettings.model_fields) - _PER_SERVICE
@@ -80,6 +93,8 @@ def load(settings_type: type[S], environ: Mapping[str, str] = os.environ) -> S:
         return settings_type.model_validate(given)
     except ValidationError as error:
         first = error.errors()[0]
+        if not first["loc"]:
+            raise SettingsError(str(first["msg"]).removeprefix("Value error, ")) from None
         field = str(first["loc"][0])
         name = next(variable for variable, each in known.items() if each == field)
         secret = "secret" in field or "token" in field or "password" in field or field == "database_url"

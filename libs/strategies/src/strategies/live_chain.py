@@ -93,14 +93,15 @@ class LiveChain:
         value = float(self.column[name][row]) if row is not None else float("nan")
         return value if np.isfinite(value) else None
 
-    def snapshot(self, now: datetime, facts: Facts) -> ChainSnapshot:
-        """Copy of the contracts' columns at this instant."""
+    def snapshot(self, now: datetime, facts: Facts, market_time: datetime | None = None) -> ChainSnapshot:
+        """Copy of the contracts' columns at this instant; expirations are counted from `market_time`, default `now`."""
         quoted = self.at[ColumnKind.QUOTE][1:]
         age = np.where(quoted > 0, (now.timestamp() * 1e9 - quoted) / 1e9, np.nan)
+        at = market_time or now
         days: dict[date, tuple[int, float]] = {}
         for each in np.unique(self.expiration):
             day = each.item()
-            days[day] = (days_to_expiration(now, day), years_to_expiration(now, day))
+            days[day] = (days_to_expiration(at, day), years_to_expiration(at, day))
         own = [days[day] for day in self.expiration.tolist()]
         columns = {name: values[1:].copy() for name, values in self.column.items()}
         return ChainSnapshot(

@@ -52,11 +52,13 @@ def scan(
     spy_price: float | None = None,
     cycle_id: str = "",
     busy: frozenset[str] = frozenset(),
+    today: date | None = None,
 ) -> ScanResult:
     """Judge every structure of every chain, rank what passed, choose the basket.
 
     spy_price is needed for beta-weighted deltas; without it they stay unknown. Underlyings in `busy` are judged but
-    stay out of the basket: something is held or being worked there. One chain is held in memory at a time.
+    stay out of the basket: something is held or being worked there. `today` is the exchange's date, by default that of
+    `now`. One chain is held in memory at a time.
     """
     result = ScanResult(rules, now, net_liq)
     finder = Finder(rules, now, net_liq, spy_price, cycle_id)
@@ -65,7 +67,7 @@ def scan(
         result.contracts += len(chain.strike)
         result.quotes_usable += int(chain.usable.sum())
         result.data_quality.update(chain.data_quality())
-        if reason := _scan_chain(chain, rules, net_liq, market_date(now), result, finder):
+        if reason := _scan_chain(chain, rules, net_liq, today or market_date(now), result, finder):
             result.skipped[chain.underlying_symbol] = reason
     result.passed = finder.ranked()
     result.near_misses = finder.nearest()

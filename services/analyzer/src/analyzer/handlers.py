@@ -82,7 +82,9 @@ class Analyzer:
         chain, now = self.market.chains[symbol], self.clock.now()
         if chain.quoted_share < 0.5:
             return None
-        return volatility(chain.snapshot(now, Facts()), self.metrics_of.get(symbol), now)
+        return volatility(
+            chain.snapshot(now, Facts(), self.settings.market_time(now)), self.metrics_of.get(symbol), now
+        )
 
     async def _publish(self, subject: str, message: Message) -> None:
         try:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from optionmath.sessions import market_date
 from schemas.columns import COLUMNS, Column, ColumnBatch, ColumnKind
 from schemas.market import MarketMetrics, MarketSession, OptionChain, SessionPhase
 from schemas.symbols import parse_occ
@@ -123,7 +122,7 @@ class Board:
         return list(self.row_of)
 
 
-def market_metrics(row: Mapping[str, Any], now: datetime) -> MarketMetrics:
+def market_metrics(row: Mapping[str, Any], now: datetime, today: date) -> MarketMetrics:
     """Read the broker's metrics of one underlying; what is absent or unreadable stays None. KeyError without symbol."""
     earnings, cap = row.get("earnings") or {}, row.get("market-cap")
     expected = _date(earnings.get("expected-report-date")) if isinstance(earnings, Mapping) else None
@@ -141,17 +140,17 @@ def market_metrics(row: Mapping[str, Any], now: datetime) -> MarketMetrics:
         liquidity_rating=int(rating) if rating is not None else None,
         dividend_yield=_number(row.get("dividend-yield")),
         dividend_ex_date=_date(row.get("dividend-ex-date")),
-        earnings_date=expected if expected is not None and expected >= market_date(now) else None,
+        earnings_date=expected if expected is not None and expected >= today else None,
         market_cap=Decimal(str(cap)) if _number(cap) is not None else None,
         sector=str(row["sector"]) if row.get("sector") else None,
     )
 
 
-def market_session(state: str, opens_at: datetime | None, closes_at: datetime | None, now: datetime) -> MarketSession:
+def market_session(
+    state: str, opens_at: datetime | None, closes_at: datetime | None, now: datetime, today: date
+) -> MarketSession:
     """The session as the broker names it. Raises KeyError for a state that is not known: it is never guessed."""
-    return MarketSession(
-        ts_event=now, phase=_PHASES[state], opens_at=opens_at, closes_at=closes_at, market_date=market_date(now)
-    )
+    return MarketSession(ts_event=now, phase=_PHASES[state], opens_at=opens_at, closes_at=closes_at, market_date=today)
 
 
 def _number(value: object) -> float | None:
@@ -162,7 +161,7 @@ def _number(value: object) -> float | None:
     return found if np.isfinite(found) else None
 
 
-def _date(value: object) -> Any:
+def _date(value: object) -> date | None:
     try:
         return datetime.fromisoformat(str(value)[:10]).date()
     except ValueError:

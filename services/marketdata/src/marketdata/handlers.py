@@ -23,8 +23,8 @@ from optionmath.sessions import market_date
 from schemas import subjects
 from schemas.base import Message
 from schemas.columns import ColumnKind, encode
-from schemas.market import FeedStatus, MarketMetrics, OptionChain, TickSize
-from tastyclient import BrokerError, Columns, MarketStream, NestedChain, TastyClient
+from schemas.market import FeedStatus, MarketMetrics, MarketSession, OptionChain, TickSize
+from tastyclient import BrokerError, Columns, EquitySession, MarketStream, NestedChain, TastyClient
 
 CACHE_SECONDS, STATUS_SECONDS, RETRY_SECONDS = 60, 1.0, 30.0
 METRICS_PER_REQUEST = 20
@@ -100,14 +100,19 @@ class Marketdata:
 
     async def _session(self) -> None:
         found = await self.client.market_session()
-        await self._state(
-            subjects.MD_SESSION, market_session(found.state, found.open_at, found.close_at, self.clock.now())
-        )
+        await self._state(subjects.MD_SESSION, self._session_of(found))
+
+    def _session_of(self, found: EquitySession) -> MarketSession:
+        today = market_date(self._market_time())
+        return market_session(found.state, found.open_at, found.close_at, self.clock.now(), today)
+
+    def _market_time(self) -> datetime:
+        return self.settings.market_time(self.clock.now())
 
     async def _metrics(self, symbols: list[str]) -> None:
         for start in range(0, len(symbols), METRICS_PER_REQUEST):
             for row in await self.client.market_metrics(symbols[start : start + METRICS_PER_REQUEST]):
-                found = market_metrics(row, self.clock.now())
+                found = market_metrics(row, self.clock.now(), market_date(self._market_time()))
                 self.metrics_of[found.underlying_symbol] = found
                 await self._state(subjects.md_metrics(found.underlying_symbol), found)
 
@@ -121,7 +126,7 @@ class Marketdata:
         return self._as_chain(symbol, roots)
 
     def _as_chain(self, symbol: str, roots: list[NestedChain]) -> OptionChain:
-        today = market_date(self.clock.now())
+        today = market_date(self._market_time())
         standard = [root for root in roots if root.shares_per_contract == 100]
         rows = [
             (occ, expiration.settlement_type)

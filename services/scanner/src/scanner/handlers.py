@@ -13,6 +13,7 @@ from chassis.bus import PublishError, latest, publish_durable
 from chassis.clock import Clock
 from chassis.kill_switch import KillSwitch
 from chassis.telemetry import get_logger
+from optionmath.sessions import market_date
 from scanner import metrics
 from scanner.domain import facts_of, proposal, scan_cycle
 from scanner.settings import ScannerSettings
@@ -132,8 +133,9 @@ class Scanner:
         balance = self.balances.get(account) if account else None
         state = self.risk_states.get(account) if account else None
         spy = self.market.chains.get("SPY")
+        at = self.settings.market_time(now)
         chains = (
-            chain.snapshot(now, facts_of(self.metrics_of.get(symbol), chain.chain.sector))
+            chain.snapshot(now, facts_of(self.metrics_of.get(symbol), chain.chain.sector), at)
             for symbol, chain in list(self.market.chains.items())
         )
         return scan(
@@ -144,6 +146,7 @@ class Scanner:
             spy_price=spy.spot if spy is not None and spy.spot > 0 else None,
             cycle_id=cycle_id,
             busy=frozenset(state.busy_underlyings) if state else frozenset(),
+            today=market_date(at),
         )
 
     async def _propose(self, candidate: Candidate, account_number: str) -> None:

@@ -1,10 +1,13 @@
 import uvicorn
 
+from strategies.chainfile import ChainFileError
 from tastysim.service import build
 from tastysim.settings import load
 
 if __name__ == "__main__":
     settings = load()
-    uvicorn.run(
-        build(settings), host=settings.host, port=settings.port, log_level="warning", ws_per_message_deflate=False
-    )
+    try:
+        app = build(settings)
+    except ChainFileError as error:
+        raise SystemExit(f"TT_TASTYSIM_MARKET: {error}") from None
+    uvicorn.run(app, host=settings.host, port=settings.port, log_level="warning", ws_per_message_deflate=False)

@@ -294,7 +294,7 @@ class Broker:
 
     def _quote(self, symbol: str) -> tuple[Decimal, Decimal] | None:
         row = self.market.row_of.get(symbol)
-        if row is None:
+        if row is None or not (np.isfinite(self.market.bid[row]) and np.isfinite(self.market.ask[row])):
             return None
         return Decimal(str(float(self.market.bid[row]))), Decimal(str(float(self.market.ask[row])))
 

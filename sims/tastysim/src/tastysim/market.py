@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from optionmath.blackscholes import greeks, price
+from optionmath.blackscholes import Greeks, greeks, price
 from optionmath.sessions import expires_at, is_session
 from schemas.symbols import OptionSymbol, OptionType
 
@@ -22,6 +23,8 @@ RATE = 0.04
 YEAR_SECONDS = 365 * 86_400
 _MARKET_VOLATILITY, _REVERSION, _VOLATILITY_OF_VOLATILITY, _LEVERAGE = 0.15, 6.0, 1.2, -0.6
 _STRIKES_EACH_WAY = 16
+_REQUOTED_WINGS, _REQUOTED_NEAR = 0.05, 0.35
+"""Share of the contracts whose quote follows the price in each quarter of a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +84,48 @@ def expirations(today: date) -> list[date]:
     return found
 
 
-class Market:
-    """Columns over all contracts of all underlyings. Rows of one underlying are contiguous: `rows[symbol]`."""
+class Market(Protocol):
+    """Columns over all contracts of all underlyings. Rows of one underlying are contiguous: `rows[symbol]`.
+
+    Prices in $ per share; NaN = not known. `quoted_at` and `traded_at` say in which step a contract last changed.
+    """
+
+    now: datetime
+    listed: tuple[Listed, ...]
+    steps: int
+    rows: dict[str, slice]
+    options: list[OptionSymbol]
+    row_of: dict[str, int]
+    row_of_streamer: dict[str, int]
+    spot: Floats
+    previous_close: Floats
+    volatility: Floats
+    day_volume: Floats
+    strike: Floats
+    bid: Floats
+    ask: Floats
+    bid_size: Floats
+    ask_size: Floats
+    open_interest: Floats
+    volume: Floats
+    theoretical: Floats
+    iv: Floats
+    greeks: Greeks
+    quoted_at: npt.NDArray[np.int64]
+    traded_at: npt.NDArray[np.int64]
+
+    def step(self, seconds: float) -> None:
+        """Let market time pass."""
+
+    def index_of(self, symbol: str) -> int | None:
+        """Index of an underlying by its symbol."""
+
+    def spot_quote(self, index: int) -> tuple[float, float]:
+        """Bid and ask of an underlying."""
+
+
+class ModelMarket:
+    """The seeded market."""
 
     def __init__(self, seed: int, now: datetime) -> None:
         self.generator = np.random.default_rng(seed)
@@ -102,7 +145,7 @@ class Market:
         self.bid, self.ask = np.zeros(len(self.strike)), np.zeros(len(self.strike))
         self.bid_size = np.ones(len(self.strike))
         self.ask_size = np.ones(len(self.strike))
-        self._reprice()
+        self._reprice(np.ones(len(self.strike), dtype=np.bool_))
 
     def _list_contracts(self, today: date) -> None:
         self.expirations = expirations(today)
@@ -158,9 +201,12 @@ class Market:
         busy = self.generator.random(len(self.strike)) < min(0.5, 0.002 * seconds)
         self.traded_at[busy] = self.steps
         self.volume += np.where(busy, np.round(self.generator.exponential(8, len(self.strike))), 0)
-        self._reprice()
+        # makers requote what trades most: near the money often, the wings now and then, and more as time runs faster
+        near = np.abs(self.strike / self.spot[self.underlying] - 1)
+        share = (_REQUOTED_WINGS + _REQUOTED_NEAR * np.exp(-((near / 0.03) ** 2))) * max(1.0, seconds / 0.25)
+        self._reprice(self.generator.random(len(self.strike)) < share)
 
-    def _reprice(self) -> None:
+    def _reprice(self, requoted: npt.NDArray[np.bool_]) -> None:
         """Quotes around the theoretical value, on the cent; the smile rises towards low strikes."""
         spot, level = self.spot[self.underlying], self.volatility[self.underlying]
         dividend = np.array([each.dividend_yield for each in self.listed])[self.underlying]
@@ -177,10 +223,10 @@ class Market:
         bid: Floats = np.floor(np.maximum(value - half, 0.0) * 100 + 1e-9) / 100
         ask: Floats = np.maximum(np.ceil((value + half) * 100 - 1e-9) / 100, bid + 0.01)
         bid, ask = np.round(bid, 2).astype(np.float64), np.round(ask, 2).astype(np.float64)
-        changed = (bid != self.bid) | (ask != self.ask)
+        changed = requoted & ((bid != self.bid) | (ask != self.ask))
         moved = int(changed.sum())
         self.quoted_at[changed] = self.steps
-        self.bid, self.ask = bid, ask
+        self.bid, self.ask = np.where(changed, bid, self.bid), np.where(changed, ask, self.ask)
         self.bid_size[changed] = np.round(self.generator.exponential(60, moved)) + 1
         self.ask_size[changed] = np.round(self.generator.exponential(60, moved)) + 1
 

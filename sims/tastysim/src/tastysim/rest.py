@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from datetime import datetime, timedelta
 from typing import Any
@@ -169,7 +170,12 @@ def routes(settings: SimSettings, market: Market, broker: Broker, tokens: dict[s
     @api.get("/sim/health")
     async def health() -> Response:
         return json_response(
-            {"market_time": market.now.isoformat(), "contracts": len(market.strike), "orders": len(broker.orders)}
+            {
+                "market_time": market.now.isoformat(),
+                "underlyings": [each.symbol for each in market.listed],
+                "contracts": len(market.strike),
+                "orders": len(broker.orders),
+            }
         )
 
     return api
@@ -297,14 +303,15 @@ def _nested(market: Market, symbol: str) -> dict[str, Any]:
 
 
 def _metrics(market: Market, index: int) -> dict[str, Any]:
+    """What is known: a recorded market has none of the model's figures, and they are left out."""
     each, iv = market.listed[index], float(market.volatility[index])
-    at = market.now.isoformat(timespec="milliseconds")
-    return {
-        "symbol": each.symbol, "implied-volatility-index": f"{iv:.4f}",
-        "implied-volatility-index-rank": str(each.iv_rank),
+    known = {"symbol": each.symbol, "updated-at": market.now.isoformat(timespec="milliseconds")}
+    if not math.isfinite(iv):
+        return known
+    return known | {
+        "implied-volatility-index": f"{iv:.4f}", "implied-volatility-index-rank": str(each.iv_rank),
         "implied-volatility-percentile": str(each.iv_rank), "implied-volatility-30-day": f"{iv * 100:.2f}",
         "historical-volatility-30-day": f"{each.volatility * 90:.2f}", "beta": str(each.beta), "liquidity-rating": 4,
-        "dividend-yield": str(each.dividend_yield), "sector": each.sector, "updated-at": at,
-        "market-cap": round(each.price * 1e9),
+        "dividend-yield": str(each.dividend_yield), "sector": each.sector, "market-cap": round(each.price * 1e9),
         "option-expiration-implied-volatilities": [],
     }  # fmt: skip

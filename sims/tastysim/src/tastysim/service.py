@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from fastapi import FastAPI, Request, Response, WebSocket
 
 from tastysim.broker import Broker, Refusal
-from tastysim.market import Market
+from tastysim.market import Market, ModelMarket
+from tastysim.replay import Recording, ReplayMarket
 from tastysim.rest import json_response, refused, routes
 from tastysim.settings import SimSettings
 from tastysim.streams import AccountStream, Feed
@@ -20,8 +21,12 @@ PUBLIC = ("/oauth/token", "/sim/")
 
 
 def build(settings: SimSettings) -> FastAPI:
-    """The application. The market moves and orders match while it is served."""
-    market = Market(settings.seed, datetime.now(UTC))
+    """The application. The market moves and orders match while it is served. Raises ChainFileError for a bad file."""
+    market: Market
+    if settings.market == "model":
+        market = ModelMarket(settings.seed, datetime.now(UTC))
+    else:
+        market = ReplayMarket(Recording.parse(settings.market))
     broker = Broker(market, settings.data_dir, settings.account, settings.cash)
     feed, stream = Feed(market), AccountStream()
     broker.notify = stream.push

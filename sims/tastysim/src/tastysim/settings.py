@@ -18,6 +18,8 @@ class SimSettings(BaseModel):
 
     host: str = "127.0.0.1"
     port: int = Field(8420, ge=1, le=65535)
+    market: str = Field("model", pattern=r"^(model|replay:.+)$")
+    """`model`, or `replay:FILE` (`replay:FILE@YYYY-MM-DD` for one of its sessions)."""
     seed: int = 7
     speed: float = Field(1.0, gt=0, le=1000)
     """Market seconds per second."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -16,8 +17,19 @@ from fastapi import WebSocket, WebSocketDisconnect
 from tastysim.market import Market
 
 EVENTS_PER_FRAME = 500
-RESEND_STEPS = 20
+RESEND_STEPS = 24
 """An unchanged value is sent again after so many steps, so that a reader can tell quiet from stale."""
+PACE_STEPS = {"Quote": 1, "Greeks": 8, "Trade": 4, "Summary": 240}
+"""Least number of steps between two values of one symbol."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Subscribed contracts as rows, in the order of their symbols; and symbols that are no contract."""
+
+    rows: npt.NDArray[np.int64]
+    symbols: list[str]
+    others: list[str]
 
 
 @dataclass(slots=True)
@@ -29,6 +41,8 @@ class _Channel:
     symbols: dict[str, set[str]] = field(default_factory=dict)
     fresh: list[tuple[str, str]] = field(default_factory=list)
     """Subscribed since the last frame: their current value is due at once."""
+    layout: dict[str, _Layout] = field(default_factory=dict)
+    """Rows of what is subscribed, per event type; made anew after a change."""
 
 
 class Feed:
@@ -92,6 +106,7 @@ class Feed:
             yield {"type": "KEEPALIVE", "channel": 0}
 
     def _subscribe(self, channel: _Channel, message: dict[str, Any]) -> None:
+        channel.layout.clear()
         if message.get("reset"):
             channel.symbols.clear()
         for row in message.get("remove") or ():
@@ -107,28 +122,31 @@ class Feed:
             moved.clear()
             for number, channel in list(channels.items()):
                 fresh, channel.fresh = channel.fresh, []
-                for kind, symbols in list(channel.symbols.items()):
+                for kind in list(channel.symbols):
                     steps = sent.setdefault((number, kind), np.full(len(self._market.strike), -1, dtype=np.int64))
-                    due = self._due(kind, symbols, steps)
+                    due = self._due(kind, channel, steps)
                     new = {symbol for each, symbol in fresh if each == kind}
                     events = [event for symbol in {*due, *new} if (event := self._event(kind, symbol)) is not None]
                     for start in range(0, len(events), EVENTS_PER_FRAME):
                         frame = _frame(number, channel, kind, events[start : start + EVENTS_PER_FRAME])
                         await socket.send_text(orjson.dumps(frame).decode())
 
-    def _due(self, kind: str, symbols: set[str], steps: npt.NDArray[np.int64]) -> list[str]:
+    def _due(self, kind: str, channel: _Channel, steps: npt.NDArray[np.int64]) -> list[str]:
         """Subscribed symbols whose value changed since it was sent, and those not sent for a while."""
-        market = self._market
-        wanted = [(symbol, market.row_of_streamer[symbol]) for symbol in symbols if symbol in market.row_of_streamer]
-        due = [symbol for symbol in symbols if symbol not in market.row_of_streamer]
-        if wanted:
-            rows = np.array([row for _, row in wanted])
-            changed = {"Quote": market.quoted_at, "Greeks": market.quoted_at, "Trade": market.traded_at}.get(kind)
-            late = market.steps - steps[rows] >= RESEND_STEPS + rows % RESEND_STEPS
-            chosen = late if changed is None else late | (changed[rows] > steps[rows])
-            steps[rows[chosen]] = market.steps
-            due += [symbol for (symbol, _), take in zip(wanted, chosen, strict=True) if take]
-        return due
+        market, layout = self._market, channel.layout.get(kind)
+        if layout is None:
+            wanted = sorted(channel.symbols[kind])
+            own = [symbol for symbol in wanted if symbol in market.row_of_streamer]
+            rows = np.array([market.row_of_streamer[symbol] for symbol in own], dtype=np.int64)
+            layout = channel.layout[kind] = _Layout(rows, own, sorted(set(wanted) - set(own)))
+        pace, rows = PACE_STEPS.get(kind, 1), layout.rows
+        changed = {"Quote": market.quoted_at, "Greeks": market.quoted_at, "Trade": market.traded_at}.get(kind)
+        elapsed = market.steps - steps[rows]
+        chosen = elapsed >= max(pace, RESEND_STEPS) + rows % RESEND_STEPS
+        if changed is not None:
+            chosen |= (changed[rows] > steps[rows]) & (elapsed >= pace)
+        steps[rows[chosen]] = market.steps
+        return layout.others + [layout.symbols[index] for index in np.nonzero(chosen)[0]]
 
     def _event(self, kind: str, symbol: str) -> dict[str, Any] | None:
         market, at = self._market, int(time.time() * 1000)
@@ -139,10 +157,10 @@ class Feed:
                     float(market.bid[row]), float(market.ask[row]), market.bid_size[row], market.ask_size[row], at
                 ),
                 "Greeks": lambda: {
-                    "price": round(float(market.theoretical[row]), 4),
-                    "volatility": round(float(market.iv[row]), 6),
+                    "price": _known(market.theoretical[row], 4),
+                    "volatility": _known(market.iv[row], 6),
                     **{
-                        name: round(float(getattr(market.greeks, name)[row]), 6)
+                        name: _known(getattr(market.greeks, name)[row], 6)
                         for name in ("delta", "gamma", "theta", "rho", "vega")
                     },
                     "time": at,
@@ -167,26 +185,33 @@ class Feed:
         return {"eventType": kind, "eventSymbol": symbol, **makers[kind]()} if kind in makers else None
 
 
+def _known(value: float, digits: int) -> float | str:
+    """A number, or the feed's word for a missing one."""
+    return round(float(value), digits) if math.isfinite(value) else "NaN"
+
+
 def _quote(bid: float, ask: float, bid_size: float, ask_size: float, at: int) -> dict[str, Any]:
     return {
-        "eventTime": 0, "sequence": 0, "timeNanoPart": 0, "bidTime": at, "bidExchangeCode": "Q", "bidPrice": bid,
-        "bidSize": float(bid_size), "askTime": at, "askExchangeCode": "Q", "askPrice": ask, "askSize": float(ask_size),
+        "eventTime": 0, "sequence": 0, "timeNanoPart": 0,
+        "bidTime": at, "bidExchangeCode": "Q", "bidPrice": _known(bid, 4), "bidSize": _known(bid_size, 2),
+        "askTime": at, "askExchangeCode": "Q", "askPrice": _known(ask, 4), "askSize": _known(ask_size, 2),
     }  # fmt: skip
 
 
 def _trade(price: float, volume: float, at: int) -> dict[str, Any]:
     return {
-        "eventTime": 0, "time": at, "timeNanoPart": 0, "sequence": 0, "exchangeCode": "Q", "price": round(price, 2),
-        "change": 0.0, "size": 1.0, "dayId": 0, "dayVolume": volume, "dayTurnover": "NaN", "tickDirection": "ZERO_UP",
-        "extendedTradingHours": False,
+        "eventTime": 0, "time": at, "timeNanoPart": 0, "sequence": 0, "exchangeCode": "Q", "price": _known(price, 2),
+        "change": 0.0, "size": 1.0, "dayId": 0, "dayVolume": _known(volume, 0), "dayTurnover": "NaN",
+        "tickDirection": "ZERO_UP", "extendedTradingHours": False,
     }  # fmt: skip
 
 
 def _summary(open_interest: float, previous: float) -> dict[str, Any]:
     return {
         "eventTime": 0, "dayId": 0, "dayOpenPrice": "NaN", "dayHighPrice": "NaN", "dayLowPrice": "NaN",
-        "dayClosePrice": "NaN", "dayClosePriceType": "REGULAR", "prevDayId": 0, "prevDayClosePrice": round(previous, 2),
-        "prevDayClosePriceType": "REGULAR", "prevDayVolume": "NaN", "openInterest": open_interest,
+        "dayClosePrice": "NaN", "dayClosePriceType": "REGULAR", "prevDayId": 0,
+        "prevDayClosePrice": _known(previous, 2), "prevDayClosePriceType": "REGULAR", "prevDayVolume": "NaN",
+        "openInterest": _known(open_interest, 0),
     }  # fmt: skip
 
 

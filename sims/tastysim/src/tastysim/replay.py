@@ -1,0 +1,119 @@
+"""A market from recorded chains: one session's book as it was recorded, at that session's own time.
+
+Nothing is invented: a value the file does not have is NaN, and no quote moves. The clock starts a minute before the
+close and runs on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+
+from optionmath.blackscholes import Greeks, implied_volatility
+from optionmath.sessions import closes_at
+from schemas.symbols import parse_occ
+from strategies.chain import ChainSnapshot
+from strategies.chainfile import ChainFileError, read, sessions, snapshots
+from tastysim.market import Floats, Listed
+
+_SIZE = 10.0
+"""Contracts shown where the file has no sizes: the least that every order of a test account can trade against."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A file, and which of its sessions."""
+
+    path: Path
+    session: date | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Recording:
+        """Read `replay:FILE` or `replay:FILE@YYYY-MM-DD`. Raises ChainFileError."""
+        name = text.removeprefix("replay:")
+        path, _, day = name.rpartition("@") if "@" in name else (name, "", "")
+        try:
+            return cls(Path(path), date.fromisoformat(day) if day else None)
+        except ValueError:
+            raise ChainFileError(f"{text}: {day!r} is not a date; write replay:FILE@YYYY-MM-DD") from None
+
+
+class ReplayMarket:
+    """The columns of a recorded session, with the same meaning as those of the model's market."""
+
+    def __init__(self, recording: Recording) -> None:
+        frame = read(recording.path)
+        session = recording.session or sessions(frame)[-1]
+        chains = _one_root_each(list(snapshots(frame, session)))
+        closing = closes_at(session)
+        if closing is None:
+            raise ChainFileError(f"{session} is not a trading session")
+        self.now = closing - timedelta(minutes=1)
+        self.session = session
+        self.listed = tuple(Listed(each.underlying_symbol, "", each.spot, 0, 0, "Unknown", 0) for each in chains)
+        self.spot = np.array([each.spot for each in chains])
+        self.previous_close = np.full(len(chains), np.nan)
+        self.volatility = np.full(len(chains), np.nan)
+        self.day_volume = np.full(len(chains), np.nan)
+        self._take(chains)
+        self.steps = 0
+
+    def _take(self, chains: list[ChainSnapshot]) -> None:
+        self.rows: dict[str, slice] = {}
+        start = 0
+        for each in chains:
+            self.rows[each.underlying_symbol] = slice(start, start + len(each.strike))
+            start += len(each.strike)
+
+        def column(name: str) -> Floats:
+            return np.concatenate([getattr(each, name) for each in chains])
+
+        self.options = [parse_occ(symbol) for each in chains for symbol in each.occ_symbols]
+        self.row_of = {option.occ: row for row, option in enumerate(self.options)}
+        self.row_of_streamer = {option.streamer: row for row, option in enumerate(self.options)}
+        self.strike, self.bid, self.ask = column("strike"), column("bid"), column("ask")
+        self.open_interest, self.volume = column("open_interest"), column("volume")
+        self.theoretical = column("mid")
+        known = np.isfinite(self.bid) & np.isfinite(self.ask)
+        self.bid_size = np.where(known, _SIZE, np.nan)
+        self.ask_size = self.bid_size.copy()
+        self.iv = np.concatenate([_volatility(each) for each in chains])
+        self.greeks = Greeks(
+            column("delta"), column("gamma"), column("theta"), column("vega"), np.full(len(self.strike), np.nan)
+        )
+        self.quoted_at = np.zeros(len(self.strike), dtype=np.int64)
+        self.traded_at = np.zeros(len(self.strike), dtype=np.int64)
+
+    def step(self, seconds: float) -> None:
+        """Let market time pass; the book stays as recorded."""
+        self.steps += 1
+        self.now += timedelta(seconds=seconds)
+
+    def index_of(self, symbol: str) -> int | None:
+        """Index of an underlying by its symbol."""
+        return next((i for i, each in enumerate(self.listed) if each.symbol == symbol), None)
+
+    def spot_quote(self, index: int) -> tuple[float, float]:
+        """The recorded price a cent either side."""
+        middle = float(self.spot[index])
+        return round(middle - 0.01, 2), round(middle + 0.01, 2)
+
+
+def _one_root_each(chains: list[ChainSnapshot]) -> list[ChainSnapshot]:
+    """The root with the most contracts of each underlying: roots that settle differently are not mixed."""
+    best: dict[str, ChainSnapshot] = {}
+    for each in chains:
+        held = best.get(each.underlying_symbol)
+        if each.spot > 0 and (held is None or len(each.strike) > len(held.strike)):
+            best[each.underlying_symbol] = each
+    if not best:
+        raise ChainFileError("no underlying of this session has a price: nothing can be served")
+    return [best[name] for name in sorted(best)]
+
+
+def _volatility(chain: ChainSnapshot) -> Floats:
+    value, _ = implied_volatility(chain.mid, chain.spot, chain.strike, chain.years, chain.rate, 0.0, chain.is_call)
+    return value
