@@ -54,6 +54,16 @@ describe("beside a limit", () => {
     expect(beside(0.6495, 0.65, "probability")).toEqual({ value: "64.95", limit: "65" });
   });
 
+  it("says which side a value is on that no decimals can show", () => {
+    expect(beside(25.000000000000004, 25, "% of mid").value).toBe("just over 25.00");
+    expect(margin(-4e-15, "% of mid")).toBe("≈ 0");
+  });
+
+  it("shows whole numbers whole", () => {
+    expect(beside(7, 20, "positions")).toEqual({ value: "7", limit: "20" });
+    expect(margin(284, "contracts")).toBe("+284");
+  });
+
   it("keeps a missing value missing", () => expect(beside(null, 0.65, "probability").value).toBe(MISSING));
 
   it("signs margins and does not round them to nothing", () => {

@@ -76,6 +76,8 @@ export function direction(value: Decimal | number | null | undefined): "up" | "d
 
 export const ARROW = { up: "▲", down: "▼", flat: "" } as const;
 
+const PLACES_MAX = 6;
+
 function scaled(value: number, unit: string): number {
   return unit === "probability" ? value * 100 : value;
 }
@@ -84,19 +86,23 @@ function scaled(value: number, unit: string): number {
 export function beside(value: number | null, limit: number | null, unit: string): { value: string; limit: string } {
   const shown = value === null ? null : scaled(value, unit);
   const bound = limit === null ? null : scaled(limit, unit);
-  let places = naturalPlaces(unit, bound ?? shown ?? 0);
+  const natural = naturalPlaces(unit, bound, shown);
+  let places = natural;
+  let word = "";
   if (shown !== null && bound !== null && shown !== bound) {
-    while (places < 8 && decimal(shown, places) === decimal(bound, places)) places += 1;
+    while (places <= PLACES_MAX && decimal(shown, places) === decimal(bound, places)) places += 1;
+    if (places > PLACES_MAX) [places, word] = [natural, shown > bound ? "just over " : "just under "];
   }
   return {
-    value: decimal(shown, places),
+    value: word + decimal(shown, places),
     limit: bound === null ? MISSING : trimmed(decimal(bound, Math.max(places, 4))),
   };
 }
 
-function naturalPlaces(unit: string, size: number): number {
-  if (unit === "contracts" || unit === "days" || unit === "") return Number.isInteger(size) ? 0 : 2;
-  if (unit === "USD" || unit === "$") return Math.abs(size) >= 1000 ? 0 : 2;
+function naturalPlaces(unit: string, ...sizes: (number | null)[]): number {
+  const known = sizes.filter((size) => size !== null);
+  if (!unit.startsWith("%") && unit !== "probability" && unit !== "ratio" && known.every(Number.isInteger)) return 0;
+  if (unit === "USD" || unit === "$") return known.some((size) => Math.abs(size) >= 1000) ? 0 : 2;
   return unit === "ratio" ? 3 : unit === "probability" ? 1 : 2;
 }
 
@@ -114,8 +120,10 @@ export function margin(value: number | null, unit: string): string {
   if (value === null) return MISSING;
   const shown = scaled(value, unit);
   let places = naturalPlaces(unit, shown);
-  while (places < 8 && shown !== 0 && /^[+−]?0\.?0*$/.test(decimal(shown, places, true))) places += 1;
-  const word = unit === "probability" ? "points" : unitWord(unit);
+  const invisible = () => shown !== 0 && /^0\.?0*$/.test(decimal(shown, places));
+  while (places <= PLACES_MAX && invisible()) places += 1;
+  if (invisible()) return "≈ 0";
+  const word = unit === "probability" ? "points" : unit.startsWith("%") ? "%" : unit === "contracts" ? "" : unitWord(unit);
   return `${decimal(shown, places, true)}${word ? ` ${word}` : ""}`;
 }
 

@@ -7,6 +7,11 @@ const STRUCTURES: Record<string, string> = {
   custom: "Custom",
 };
 
+const SHORT_STRUCTURES: Record<string, string> = {
+  put_credit_spread: "Put spread",
+  call_credit_spread: "Call spread",
+};
+
 const RULES: Record<string, string> = {
   pop_min: "Probability of profit",
   fair_value_gap_pct_max: "Gap to fair value",
@@ -62,6 +67,7 @@ function plain(name: string): string {
 }
 
 export const structureWord = (type: string): string => STRUCTURES[type] ?? plain(type);
+export const shortStructureWord = (type: string): string => SHORT_STRUCTURES[type] ?? structureWord(type);
 export const ruleWord = (name: string): string => RULES[name] ?? plain(name);
 export const stateWord = (state: string): string => STATES[state] ?? plain(state);
 export const gateModeWord = (mode: string): string => GATE_MODES[mode] ?? plain(mode);
