@@ -56,6 +56,12 @@ export class Stop {
     return this.latest?.confirmed === true;
   }
 
+  /** STOPPING until the acknowledgements are in; a gate that is held without a command of ours has nothing to wait for. */
+  get word(): "RUNNING" | "STOPPING" | "STOPPED" {
+    if (!this.stopped) return "RUNNING";
+    return this.confirmed || (!this.pending && this.latest === null) ? "STOPPED" : "STOPPING";
+  }
+
   async press(why: string): Promise<void> {
     if (this.sendingSince !== null) return;
     this.sendingSince = performance.now();

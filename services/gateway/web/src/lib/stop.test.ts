@@ -49,9 +49,9 @@ describe("the stop", () => {
     api.killed.mockResolvedValue(kill(true));
     stream.connection = "offline";
     await stop.press("test");
-    expect(stop.confirmed).toBe(false);
+    expect([stop.confirmed, stop.word]).toEqual([false, "STOPPING"]);
     await vi.advanceTimersByTimeAsync(1100);
-    expect(stop.confirmed).toBe(true);
+    expect([stop.confirmed, stop.word]).toEqual([true, "STOPPED"]);
   });
 
   it("tries again when no answer comes, and says so when none ever does", async () => {
@@ -74,6 +74,6 @@ describe("the stop", () => {
   it("does not take the confirmation of an earlier stop for this one", () => {
     stream.channels.kill.snapshot(1, { k0: kill(true, "k0", "2026-11-24T09:00:00Z") });
     stream.channels.gate.snapshot(2, { gate: gate(5, "halt_opens") });
-    expect([stop.stopped, stop.confirmed, stop.latest]).toEqual([true, false, null]);
+    expect([stop.word, stop.confirmed, stop.latest]).toEqual(["STOPPED", false, null]);
   });
 });

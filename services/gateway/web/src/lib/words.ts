@@ -17,10 +17,10 @@ const RULES: Record<string, string> = {
   fair_value_gap_pct_max: "Gap to fair value",
   credit_to_max_loss_min: "Credit to max loss",
   max_loss_pct_of_net_liq: "Max loss of net liq",
-  open_interest_min: "Open interest, thinnest leg",
-  volume_min: "Volume, thinnest leg",
-  spread_pct_max: "Bid-ask, widest leg",
-  quote_max_age_seconds: "Age of the oldest quote",
+  open_interest_min: "Least open interest",
+  volume_min: "Least volume",
+  spread_pct_max: "Widest bid-ask",
+  quote_max_age_seconds: "Oldest quote",
   days_clear_of_event_min: "Days clear of earnings",
 };
 
