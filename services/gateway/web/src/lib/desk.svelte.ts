@@ -19,8 +19,9 @@ export class Desk {
   }
 
   get accounts(): string[] {
-    const { balances, risk, portfolio } = this.channels;
-    return [...new Set([...balances.items.keys(), ...risk.items.keys(), ...portfolio.items.keys()])].sort();
+    const { balances, risk, portfolio, positions } = this.channels;
+    const holders = positions.list().map((position) => position.account_number);
+    return [...new Set([...balances.items.keys(), ...risk.items.keys(), ...portfolio.items.keys(), ...holders])].sort();
   }
 
   get account(): string {
