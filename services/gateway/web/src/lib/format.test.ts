@@ -55,7 +55,7 @@ describe("beside a limit", () => {
   });
 
   it("says which side a value is on that no decimals can show", () => {
-    expect(beside(25.000000000000004, 25, "% of mid").value).toBe("just over 25.00");
+    expect(beside(25.000000000000004, 25, "% of mid").value).toBe("just over 25");
     expect(margin(-4e-15, "% of mid")).toBe("≈ 0");
   });
 

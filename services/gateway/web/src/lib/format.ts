@@ -86,17 +86,14 @@ function scaled(value: number, unit: string): number {
 export function beside(value: number | null, limit: number | null, unit: string): { value: string; limit: string } {
   const shown = value === null ? null : scaled(value, unit);
   const bound = limit === null ? null : scaled(limit, unit);
-  const natural = naturalPlaces(unit, bound, shown);
-  let places = natural;
+  let places = naturalPlaces(unit, bound, shown);
   let word = "";
   if (shown !== null && bound !== null && shown !== bound) {
     while (places <= PLACES_MAX && decimal(shown, places) === decimal(bound, places)) places += 1;
-    if (places > PLACES_MAX) [places, word] = [natural, shown > bound ? "just over " : "just under "];
+    if (places > PLACES_MAX) word = shown > bound ? "just over " : "just under ";
   }
-  return {
-    value: word + decimal(shown, places),
-    limit: bound === null ? MISSING : trimmed(decimal(bound, Math.max(places, 4))),
-  };
+  const limitText = bound === null ? MISSING : trimmed(decimal(bound, Math.max(places, 4)));
+  return { value: word ? word + limitText : decimal(shown, places), limit: limitText };
 }
 
 function naturalPlaces(unit: string, ...sizes: (number | null)[]): number {
