@@ -32,7 +32,14 @@ sim: .venv/.installed ## start the broker simulator
 doctor: .venv/.installed ## check the machine
 	@.venv/bin/tastytrades doctor $(ARGS)
 
-test: .venv/.installed lint type ## run every check and test
+web: .venv/.installed ## check, test and build the web page
+	@$(PY) -m tastytrades.web
+
+browser: ## install the Chromium that the browser tests drive (Debian, Ubuntu; as root)
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
+	  (apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core)
+
+test: .venv/.installed lint type web ## run every check and test
 	@$(PY) -m pytest $(ARGS)
 
 lint: .venv/.installed ## lint and check the format
@@ -58,4 +65,4 @@ requirements: ## pin requirements*.txt again from requirements*.in
 ci: test ## what the continuous integration runs
 
 clean: ## remove what was installed and built; the data stays
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
+	@rm -rf .venv services/gateway/web/node_modules services/gateway/web/dist .mypy_cache .ruff_cache .pytest_cache

@@ -142,7 +142,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     for each in (folder, *folder.parents[:2]):
         each.chmod(0o755)
     before = time.time()
-    process = start(folder, "--auto", "--no-web", environment=ROOM)
+    process = start(folder, "--auto", environment=ROOM)
     running = await_running(folder, process, before)
     yield running
     running.client.close()

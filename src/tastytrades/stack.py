@@ -20,6 +20,9 @@ from tastytrades.runtime import RuntimeFault
 from tastytrades.supervisor import Child, Supervisor
 
 SERVICES = ("marketdata", "executor", "risk", "analyzer", "scanner", "gateway")
+SERVERS = {"TT_NATS_URL": "nats", "TT_DATABASE_URL": "postgres", "TT_REDIS_URL": "valkey"}
+"""Variable that replaces an embedded server → its name."""
+STARTS = {"nats": embedded.start_nats, "postgres": embedded.start_postgres, "valkey": embedded.start_valkey}
 WITH_BROKER = ("marketdata", "executor")
 """The only services that are given the broker's credentials."""
 GATEWAY_PORT, TASTYSIM_PORT = 8400, 8420
@@ -82,22 +85,11 @@ class Stack:
 
     def _start_servers(self) -> None:
         folder = self.options.data_dir
-        starts = {
-            "TT_NATS_URL": ("nats", lambda: embedded.start_nats(folder / "nats", log_path=self.logs / "nats.log")),
-            "TT_DATABASE_URL": (
-                "postgres",
-                lambda: embedded.start_postgres(folder / "postgres", log_path=self.logs / "postgres.log"),
-            ),
-            "TT_REDIS_URL": (
-                "valkey",
-                lambda: embedded.start_valkey(folder / "valkey", log_path=self.logs / "valkey.log"),
-            ),
-        }
-        given = {variable: os.environ[variable] for variable in starts if os.environ.get(variable)}
+        given = {variable: os.environ[variable] for variable in SERVERS if os.environ.get(variable)}
         # one after the other in this thread: a server dies with the thread that started it
-        for variable, (name, start) in starts.items():
+        for variable, name in SERVERS.items():
             if variable not in given:
-                self.servers[name] = start()
+                self.servers[name] = STARTS[name](folder / name, log_path=self.logs / f"{name}.log")
                 given[variable] = self.servers[name].url
                 self.report(name, "running")
         given["TT_DATABASE_URL"] = _with_database(given["TT_DATABASE_URL"])
@@ -252,11 +244,8 @@ class Stack:
             self._save_state()
 
     def _restart_server(self, name: str, server: embedded.Server) -> embedded.Server:
-        start = {"nats": embedded.start_nats, "postgres": embedded.start_postgres, "valkey": embedded.start_valkey}[
-            name
-        ]
         port = int(server.url.rsplit(":", 1)[1].split("/")[0])
-        return start(self.options.data_dir / name, port=port, log_path=self.logs / f"{name}.log")
+        return STARTS[name](self.options.data_dir / name, port=port, log_path=self.logs / f"{name}.log")
 
     def stop(self) -> None:
         """Stop services, then the simulator, then the servers."""

@@ -27,17 +27,17 @@ def build(log_path: Path) -> Path:
     wanted = _fingerprint(web)
     if stamp.exists() and stamp.read_text() == wanted:
         return web / "dist"
-    binaries = Path(sys.executable).parent
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("TT_")}
-    environment["PATH"] = f"{binaries}{os.pathsep}{environment.get('PATH', '')}"
-    npm = str(binaries / "npm") if (binaries / "npm").exists() else "npm"
-    lock = hashlib.sha256((web / "package-lock.json").read_bytes()).hexdigest()
-    installed = web / "node_modules" / ".installed-from"
-    steps = [["run", "build"]] if installed.exists() and installed.read_text() == lock else [["ci"], ["run", "build"]]
+    steps = [["run", "build"]] if _installed(web) else [["ci"], ["run", "build"]]
     with log_path.open("ab") as log:
         for step in steps:
             finished = subprocess.run(
-                [npm, *step], cwd=web, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False
+                [*_npm(), *step],
+                cwd=web,
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                check=False,
             )
             if finished.returncode != 0:
                 raise RuntimeFault(
@@ -45,9 +45,48 @@ def build(log_path: Path) -> Path:
                     "`tastytrades up --no-web` starts everything else"
                 )
             if step == ["ci"]:
-                write_whole(installed, lock, 0o644)
+                _mark_installed(web)
     write_whole(stamp, wanted, 0o644)
     return web / "dist"
+
+
+def check() -> int:
+    """Type-check, test and build the UI; output goes to the terminal. Returns the first exit code that is not 0."""
+    web = sources_dir()
+    steps = [["ci", "--silent"], ["run", "check", "--silent"], ["test", "--silent"], ["run", "build", "--silent"]]
+    if _installed(web):
+        steps = steps[1:]
+    for step in steps:
+        code = subprocess.run([*_npm(), *step], cwd=web, env=_environment(), check=False).returncode
+        if code:
+            return code
+        if step[0] == "ci":
+            _mark_installed(web)
+    write_whole(web / "dist" / ".built-from", _fingerprint(web), 0o644)
+    return 0
+
+
+def _installed(web: Path) -> bool:
+    marker = web / "node_modules" / ".installed-from"
+    return marker.exists() and marker.read_text() == _lock(web)
+
+
+def _mark_installed(web: Path) -> None:
+    write_whole(web / "node_modules" / ".installed-from", _lock(web), 0o644)
+
+
+def _lock(web: Path) -> str:
+    return hashlib.sha256((web / "package-lock.json").read_bytes()).hexdigest()
+
+
+def _npm() -> list[str]:
+    own = Path(sys.executable).parent / "npm"
+    return [str(own) if own.exists() else "npm"]
+
+
+def _environment() -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("TT_")}
+    return kept | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"}
 
 
 def _fingerprint(web: Path) -> str:
@@ -58,3 +97,7 @@ def _fingerprint(web: Path) -> str:
     for path in files:
         digest.update(str(path.relative_to(web)).encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
+
+
+if __name__ == "__main__":
+    raise SystemExit(check())

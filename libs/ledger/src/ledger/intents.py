@@ -197,7 +197,7 @@ async def child(
         exclude={
             "intent_id", "state", "previous_state", "version", "limit_price", "external_identifier", "broker_order_id",
             "body_hash", "epoch", "reason_code", "reason", "filled_quantity", "average_fill_price", "submitting_at",
-            "observed_at", "rules",
+            "observed_at",
         }
     )  # fmt: skip
     values |= {
