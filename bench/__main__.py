@@ -12,8 +12,10 @@ from pathlib import Path
 
 from bench.machine import facts
 
-BENCHMARKS = {"P6": "bench.p6_bus", "P13": "bench.p13_start", "P14": "bench.p14_memory"}
-RESULTS = Path(__file__).parent / "results"
+FOLDER = Path(__file__).parent
+BENCHMARKS = {path.stem.split("_")[0].upper(): f"bench.{path.stem}" for path in sorted(FOLDER.glob("p[0-9]*_*.py"))}
+"""Number → module: a file `p4_scan.py` is benchmark P4."""
+RESULTS = FOLDER / "results"
 
 
 def main() -> int:

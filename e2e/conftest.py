@@ -107,7 +107,7 @@ def start(folder: Path, *options: str, environment: dict[str, str] | None = None
     clean = {key: value for key, value in os.environ.items() if not key.startswith("TT_")}
     port = runtime.choose_port(0, set())
     command = [sys.executable, "-m", "tastytrades", "up", "--data", str(folder), "--port", str(port), *options]
-    with (folder / "up.log").open("ab") as log:
+    with (folder / "up.log").open("wb") as log:
         return subprocess.Popen(
             command,
             env=clean | {"COLUMNS": "200"} | (environment or {}),
@@ -117,13 +117,13 @@ def start(folder: Path, *options: str, environment: dict[str, str] | None = None
         )
 
 
-def await_running(folder: Path, process: subprocess.Popen[bytes], before: float) -> System:
+def await_running(folder: Path, process: subprocess.Popen[bytes]) -> System:
     """Wait until the start has finished."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         output = (folder / "up.log").read_text(errors="replace")
         assert process.poll() is None, output
-        if "Ctrl-C stops everything" in output and (folder / "run.json").stat().st_mtime >= before:
+        if "Ctrl-C stops everything" in output:
             return System(folder, process, runtime.load(folder))
         time.sleep(0.1)
     raise AssertionError(f"not started within {START_SECONDS:g} s: {(folder / 'up.log').read_text()}")
@@ -141,9 +141,8 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     folder = tmp_path_factory.mktemp("system")
     for each in (folder, *folder.parents[:2]):
         each.chmod(0o755)
-    before = time.time()
     process = start(folder, "--auto", environment=ROOM)
-    running = await_running(folder, process, before)
+    running = await_running(folder, process)
     yield running
     running.client.close()
     stop(process)

@@ -156,16 +156,15 @@ async def test_a_second_start_finds_its_data_again(tmp_path_factory: pytest.Temp
     for each in (folder, *folder.parents[:2]):
         each.chmod(0o755)
     process = start(folder, "--no-web")
-    first = await_running(folder, process, 0)
+    first = await_running(folder, process)
     first.post("/control/kill", {"why": "kept over a restart"})
     password = (folder / "secrets" / "demo-password").read_text()
     pids = dict(first.refresh().processes)
     assert stop(process) == 0
     assert not [name for name, pid in pids.items() if _alive(pid)]
-    before = time.time()
     process = start(folder, "--no-web")
     try:
-        again = await_running(folder, process, before)
+        again = await_running(folder, process)
         assert [row["mode"] for row in again.get("/control/gate")["rows"]] == ["cancel_working"]
         assert again.post("/auth/login", {"username": "demo", "password": password})["role"] == "admin"
         assert [each["account_number"] for each in again.get("/accounts")] == [ACCOUNT]

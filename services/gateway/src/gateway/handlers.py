@@ -129,7 +129,7 @@ class Gateway:
             try:
                 handler(kind.model_validate_json(data))
             except ValidationError as error:
-                log.warning("fact.unreadable", kind=kind.__name__, error=str(error)[:300])
+                log.warning("gateway.unreadable_fact", kind=kind.__name__, error=str(error)[:300])
 
         return take
 

@@ -103,14 +103,14 @@ class Scanner:
             await publish_durable(self.broker, subjects.SCAN_CYCLE, cycle, message_id=cycle_id)
         except PublishError as error:
             metrics.cycles.labels("not_published").inc()
-            log.warning("scan.not_published", error=str(error))
+            log.warning("scanner.not_published", error=str(error))
             return
         metrics.cycles.labels("basket" if chosen else "no_basket").inc()
         metrics.duration.observe(elapsed)
         metrics.passed.set(result.passed_count)
         metrics.evaluated.set(result.evaluated)
         log.info(
-            "scan.done",
+            "scanner.scanned",
             cycle=cycle_id,
             seconds=round(elapsed, 2),
             evaluated=result.evaluated,
