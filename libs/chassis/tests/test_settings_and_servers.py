@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -161,6 +162,25 @@ def test_a_service_answers_health_and_stops_cleanly(nats_url: str) -> None:
         assert process.wait(15) == 0
     finally:
         process.kill()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux answers on 127.0.0.2 without being told to")
+def test_a_service_listens_where_it_is_told(nats_url: str) -> None:
+    """TT_HEALTH_HOST moves health and metrics off 127.0.0.1; whether it is ready and stopped is measured."""
+    port = free_port()
+    process = start(nats_url, port, TT_HEALTH_HOST="127.0.0.2")
+    try:
+        deadline, text = time.monotonic() + 30, ""
+        while 'tt_ready{service="risk"} 1.0' not in text:
+            with contextlib.suppress(httpx.ConnectError):
+                text = httpx.get(f"http://127.0.0.2:{port}/metrics", trust_env=False).text
+            assert time.monotonic() < deadline
+        assert 'tt_stopped{service="risk"} 0.0' in text
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False)
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_failed_loop_ends_the_process_with_code_1(nats_url: str) -> None:

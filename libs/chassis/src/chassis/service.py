@@ -36,6 +36,8 @@ Probe = Callable[[], Awaitable[str | None]]
 """Returns None when fine, else what is wrong."""
 
 loop_lag = Gauge("tt_loop_lag_seconds", "How late the event loop woke up", ["service"])
+ready = Gauge("tt_ready", "1 while every probe of the process answers", ["service"])
+stopped = Gauge("tt_stopped", "1 while the process knows of a stop, or knows no gate yet", ["service"])
 log = telemetry.get_logger("chassis.service")
 
 
@@ -134,7 +136,7 @@ async def _stop(service: Service, pulse: _Pulse, web: uvicorn.Server, tasks: Seq
 
 async def _beat(service: Service, pulse: _Pulse) -> None:
     settings, started = service.settings, datetime.now(UTC)
-    process, due = psutil.Process(), time.monotonic()
+    process, due, build_id = psutil.Process(), time.monotonic(), version("tastytrades-chassis")
     while True:
         due += HEARTBEAT_SECONDS / 4
         await asyncio.sleep(max(0.0, due - time.monotonic()))
@@ -145,12 +147,14 @@ async def _beat(service: Service, pulse: _Pulse) -> None:
         if service.broker is None or int(now * 4) % 4:
             continue
         reasons = await _reasons(service)
+        ready.labels(settings.service).set(not reasons)
+        stopped.labels(settings.service).set(service.killed())
         heartbeat = Heartbeat(
             ts_event=datetime.now(UTC),
             service=settings.service,
             instance=settings.instance,
             mode=settings.mode.value,
-            build_id=version("tastytrades-chassis"),
+            build_id=build_id,
             config_hash=config_hash(settings),
             schema_hash=schema_hash(),
             gate_revision=service.gate_revision(),
@@ -223,8 +227,8 @@ def _web(service: Service, pulse: _Pulse) -> uvicorn.Server:
     routes = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
     app.router.routes[:0] = routes  # before a catch-all of the service's own
     config = uvicorn.Config(
-        app, host="127.0.0.1", port=service.settings.health_port, log_level="warning", ws_per_message_deflate=False,
-        lifespan="off", access_log=False, loop="none",
+        app, host=service.settings.health_host, port=service.settings.health_port, log_level="warning",
+        ws_per_message_deflate=False, lifespan="off", access_log=False, loop="none",
     )  # fmt: skip
     server = uvicorn.Server(config)
     server.capture_signals = _no_signals  # type: ignore[method-assign, assignment]

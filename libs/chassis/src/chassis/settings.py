@@ -61,6 +61,8 @@ class ServiceSettings(BaseModel):
     """OTLP/HTTP traces endpoint; empty = traces stay in the process."""
     market_time_offset_seconds: float = 0.0
     """Market time less machine time: not 0 only while recorded chains are replayed."""
+    health_host: str = "127.0.0.1"
+    """Address that health, metrics and the page listen on; 0.0.0.0 inside a container."""
     instance: str = "0"
     health_port: int = Field(0, ge=0, le=65535)
     """0 = any free port."""
