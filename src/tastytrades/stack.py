@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 
 from chassis import embedded
-from tastytrades import runtime, web
+from tastytrades import runtime, settings_check, web
 from tastytrades.runtime import RuntimeFault
 from tastytrades.supervisor import Child, Supervisor
 
@@ -70,6 +70,8 @@ class Stack:
 
     def start(self) -> None:
         """Start everything and return when every service says it is ready. Raises RuntimeFault or ServerStartError."""
+        settings_check.check(os.environ)
+        check_market(self.options.market)
         self.logs.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(1) as pool:
             built = pool.submit(web.build, self.logs / "web.log") if self.options.build_web else None
@@ -256,19 +258,24 @@ class Stack:
         (self.options.data_dir / "run.json").unlink(missing_ok=True)
 
 
+def check_market(market: str) -> str:
+    """The market as the simulator is told it, a replayed file by its full path. Raises RuntimeFault."""
+    if market == "model":
+        return market
+    if not market.startswith("replay:"):
+        raise RuntimeFault(f"--market {market!r} is not known: use `model`, or `replay:FILE` for recorded chains")
+    name, at, session = market.removeprefix("replay:").partition("@")
+    path = Path(name).expanduser().resolve()
+    if not path.is_file():
+        raise RuntimeFault(f"--market {market}: there is no file {path}")
+    return f"replay:{path}{at}{session}"
+
+
 def tastysim_environment(
     options: Options, port: int, environment: dict[str, str], credentials: dict[str, str]
 ) -> dict[str, str]:
     """What the simulator is told. A replayed file must exist; its content is checked by the simulator."""
-    market = options.market
-    if market.startswith("replay:"):
-        name, at, session = market.removeprefix("replay:").partition("@")
-        path = Path(name).expanduser().resolve()
-        if not path.is_file():
-            raise RuntimeFault(f"--market {market}: there is no file {path}")
-        market = f"replay:{path}{at}{session}"
-    elif market != "model":
-        raise RuntimeFault(f"--market {market!r} is not known: use `model`, or `replay:FILE` for recorded chains")
+    market = check_market(options.market)
     own = {key: value for key, value in os.environ.items() if key.startswith("TT_TASTYSIM_")}
     folder = (
         options.data_dir / "tastysim"

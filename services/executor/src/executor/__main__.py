@@ -1,7 +1,6 @@
-from chassis.service import run
-from chassis.settings import load
+from chassis.service import main
 from executor.service import build
 from executor.settings import ExecutorSettings
 
 if __name__ == "__main__":
-    run(build(load(ExecutorSettings)))
+    main(ExecutorSettings, build)

@@ -1,7 +1,6 @@
-from chassis.service import run
-from chassis.settings import load
+from chassis.service import main
 from gateway.service import build
 from gateway.settings import GatewaySettings
 
 if __name__ == "__main__":
-    run(build(load(GatewaySettings)))
+    main(GatewaySettings, build)

@@ -1,7 +1,6 @@
-from chassis.service import run
-from chassis.settings import load
+from chassis.service import main
 from scanner.service import build
 from scanner.settings import ScannerSettings
 
 if __name__ == "__main__":
-    run(build(load(ScannerSettings)))
+    main(ScannerSettings, build)
