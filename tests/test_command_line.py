@@ -21,8 +21,9 @@ SMALL = """session,underlying,expiration,option_type,strike,bid,ask,volume,open_
 """
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     clean = {key: value for key, value in os.environ.items() if not key.startswith("TT_")} | {"COLUMNS": "220"}
+    clean |= variables
     command = [sys.executable, "-m", "tastytrades", *arguments]
     return subprocess.run(command, env=clean, capture_output=True, text=True, timeout=100, check=False)
 
@@ -117,3 +118,29 @@ def test_doctor_starts_every_server_and_advises(tmp_path: Path) -> None:
     assert all(row["advice"] for row in findings.values() if row["level"] != "ok")
     assert answer.returncode == int(any(row["level"] == "error" for row in findings.values()))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("TT_RISK_POSITION_MAX", "7", "did you mean TT_RISK_POSITIONS_MAX?"),
+        ("TT_POSITIONS_MAX", "7", "TT_RISK_POSITIONS_MAX"),
+        ("TT_SCANNER_SCAN_INTERVAL_SECONDS", "soon", "TT_SCANNER_SCAN_INTERVAL_SECONDS is 'soon'"),
+        ("TT_MODE", "lve", "'sim', 'paper', 'cert' or 'live'"),
+        ("TT_TASTYSIM_SPEED", "0", "TT_TASTYSIM_SPEED is '0'"),
+    ],
+)
+def test_up_refuses_a_wrong_variable_before_anything_starts(tmp_path: Path, name: str, value: str, says: str) -> None:
+    """One line that names it; no server has started and nothing was written."""
+    answer = run("up", "--data", str(tmp_path), **{name: value})
+    assert answer.returncode == 1
+    assert says in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+
+
+def test_up_refuses_a_recording_that_is_not_there(tmp_path: Path) -> None:
+    """Before anything starts, with the full path."""
+    answer = run("up", "--data", str(tmp_path / "data"), "--market", f"replay:{tmp_path}/gone.parquet")
+    assert answer.returncode == 1
+    assert f"there is no file {tmp_path}/gone.parquet" in answer.stderr

@@ -205,3 +205,31 @@ async def test_the_clock_of_the_tests_moves_only_when_told(clock: object) -> Non
     assert not sleeper.done()
     clock.advance(0.2)
     await sleeper
+
+
+async def test_postgres_starts_where_only_root_may_enter(tmp_path: Path) -> None:
+    """A clone under a closed home, started by root, works without opening a folder; its data is found again."""
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    for statement in ("CREATE TABLE kept (x int)", "INSERT INTO kept VALUES (7)"):
+        server = start_postgres(closed / "postgres", log_path=tmp_path / "postgres.log", durable=False)
+        try:
+            connection = await asyncpg.connect(server.url)
+            await connection.execute(statement)
+            await connection.close()
+        finally:
+            server.stop()
+    assert closed.stat().st_mode & 0o077 == 0
+
+
+def test_a_service_with_a_wrong_setting_says_so_in_one_line() -> None:
+    """No traceback: which variable, what to do, and exit code 78."""
+    done = subprocess.run(
+        [sys.executable, "-m", "risk"],
+        env={"PATH": os.environ["PATH"], "TT_RISK_POSITION_MAX": "7"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 78
+    assert done.stderr == "risk: TT_RISK_POSITION_MAX is not a known setting: did you mean TT_RISK_POSITIONS_MAX?\n"

@@ -6,7 +6,7 @@ close and runs on.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from optionmath.blackscholes import Greeks, implied_volatility
 from optionmath.sessions import closes_at
-from schemas.symbols import parse_occ
+from schemas.symbols import OptionSymbol, OptionType, parse_occ
 from strategies.chain import ChainSnapshot
 from strategies.chainfile import ChainFileError, read, sessions, snapshots
 from tastysim.market import Floats, Listed
@@ -63,24 +63,30 @@ class ReplayMarket:
 
     def _take(self, chains: list[ChainSnapshot]) -> None:
         self.rows: dict[str, slice] = {}
+        recorded = [[parse_occ(symbol) for symbol in each.occ_symbols] for each in chains]
+        absent = [_absent(options) for options in recorded]
         start = 0
-        for each in chains:
-            self.rows[each.underlying_symbol] = slice(start, start + len(each.strike))
-            start += len(each.strike)
+        for each, missing in zip(chains, absent, strict=True):
+            self.rows[each.underlying_symbol] = slice(start, start + len(each.strike) + len(missing))
+            start += len(each.strike) + len(missing)
 
         def column(name: str) -> Floats:
-            return np.concatenate([getattr(each, name) for each in chains])
+            parts = zip(chains, absent, strict=True)
+            return np.concatenate([_padded(getattr(each, name), len(missing)) for each, missing in parts])
 
-        self.options = [parse_occ(symbol) for each in chains for symbol in each.occ_symbols]
+        self.options = [option for own, missing in zip(recorded, absent, strict=True) for option in (*own, *missing)]
         self.row_of = {option.occ: row for row, option in enumerate(self.options)}
         self.row_of_streamer = {option.streamer: row for row, option in enumerate(self.options)}
-        self.strike, self.bid, self.ask = column("strike"), column("bid"), column("ask")
+        self.strike = np.array([float(option.strike) for option in self.options])
+        self.bid, self.ask = column("bid"), column("ask")
         self.open_interest, self.volume = column("open_interest"), column("volume")
         self.theoretical = column("mid")
         known = np.isfinite(self.bid) & np.isfinite(self.ask)
         self.bid_size = np.where(known, _SIZE, np.nan)
         self.ask_size = self.bid_size.copy()
-        self.iv = np.concatenate([_volatility(each) for each in chains])
+        self.iv = np.concatenate(
+            [_padded(_volatility(each), len(missing)) for each, missing in zip(chains, absent, strict=True)]
+        )
         self.greeks = Greeks(
             column("delta"), column("gamma"), column("theta"), column("vega"), np.full(len(self.strike), np.nan)
         )
@@ -112,6 +118,21 @@ def _one_root_each(chains: list[ChainSnapshot]) -> list[ChainSnapshot]:
     if not best:
         raise ChainFileError("no underlying of this session has a price: nothing can be served")
     return [best[name] for name in sorted(best)]
+
+
+def _absent(options: list[OptionSymbol]) -> list[OptionSymbol]:
+    """The call or put of a strike whose other side alone was recorded: an exchange lists both, here without a quote."""
+    held = {(each.root_symbol, each.expiration, each.strike, each.option_type) for each in options}
+    other = {OptionType.CALL: OptionType.PUT, OptionType.PUT: OptionType.CALL}
+    return [
+        replace(each, option_type=other[each.option_type])
+        for each in options
+        if (each.root_symbol, each.expiration, each.strike, other[each.option_type]) not in held
+    ]
+
+
+def _padded(values: Floats, count: int) -> Floats:
+    return np.concatenate([values, np.full(count, np.nan)])
 
 
 def _volatility(chain: ChainSnapshot) -> Floats:
