@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 
 from optionmath.blackscholes import Floats, implied_volatility
 
@@ -123,3 +124,82 @@ def distribution(smile: Smile, *, volatility_scale: float = 1.0) -> Distribution
     cdf = cdf / cdf[-1] if cdf[-1] > 0 else cdf
     steps = np.diff(grid) * (cdf[1:] + cdf[:-1]) / 2
     return Distribution(grid, cdf, np.concatenate(([0.0], np.cumsum(steps))))
+
+
+class VarianceCurve(Protocol):
+    """Total variance of one expiration as a smooth function of k = ln(K / F), with its slope and bend."""
+
+    def derivatives(self, k: Floats) -> tuple[Floats, Floats, Floats]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SmileMetrics:
+    """Shape of one expiration's smile; volatilities are fractions a year, deltas are forward deltas N(d1).
+
+    NaN where the smile never reaches a delta.
+    """
+
+    years: float
+    at_the_money: float
+    put_25: float
+    call_25: float
+    put_10: float
+    call_10: float
+    slope: float
+    """dσ/dk at the forward: volatility per unit of log-moneyness; negative with put skew."""
+
+    @property
+    def risk_reversal_25(self) -> float:
+        """Put minus call: positive with put skew."""
+        return self.put_25 - self.call_25
+
+    @property
+    def risk_reversal_10(self) -> float:
+        return self.put_10 - self.call_10
+
+    @property
+    def butterfly_25(self) -> float:
+        """Mean of the wings above the money."""
+        return (self.put_25 + self.call_25) / 2 - self.at_the_money
+
+    @property
+    def butterfly_10(self) -> float:
+        return (self.put_10 + self.call_10) / 2 - self.at_the_money
+
+    @property
+    def put_25_ratio(self) -> float:
+        """25-delta put volatility over the money's."""
+        return self.put_25 / self.at_the_money
+
+    @property
+    def call_25_ratio(self) -> float:
+        return self.call_25 / self.at_the_money
+
+
+_DELTA_D1 = ndtri(np.array([0.75, 0.25, 0.90, 0.10]))
+"""d1 of the 25-delta put and call and the 10-delta put and call: |put delta| = N(−d1), call delta = N(d1)."""
+
+
+def smile_metrics(curve: VarianceCurve, years: float) -> SmileMetrics:
+    """Measure one smile: 25- and 10-delta points by a grid in k, then Newton steps on d1(k)."""
+    w0, slope0, _ = curve.derivatives(np.zeros(1))
+    deviation = float(np.sqrt(w0[0]))
+    grid = np.linspace(-8, 8, 321) * deviation
+    d1, _ = _d1_and_slope(curve, grid)
+    k = np.interp(-_DELTA_D1, -d1, grid, left=np.nan, right=np.nan)
+    for _ in range(3):
+        value, rate = _d1_and_slope(curve, k)
+        k = k - (value - _DELTA_D1) / rate
+    volatility = np.sqrt(curve.derivatives(k)[0] / years)
+    return SmileMetrics(
+        years,
+        deviation / float(np.sqrt(years)),
+        *(float(each) for each in volatility),
+        slope=float(slope0[0]) / (2 * deviation * float(np.sqrt(years))),
+    )
+
+
+def _d1_and_slope(curve: VarianceCurve, k: Floats) -> tuple[Floats, Floats]:
+    w, first, _ = curve.derivatives(k)
+    root = np.sqrt(w)
+    return -k / root + root / 2, -1 / root + first / (2 * root) * (k / w + 0.5)

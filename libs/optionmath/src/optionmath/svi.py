@@ -6,6 +6,7 @@ Source: Gatheral and Jacquier (2014), Arbitrage-free SVI volatility surfaces, Qu
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -16,7 +17,7 @@ from optionmath.kernels import svi as kernel
 
 _GRID = np.sinh(np.linspace(-4.6, 4.6, 93))
 _QUOTES_MIN, _REACH, _HALF_SPREAD_MIN = 5, 3.5, 2e-4
-_PENALTIES, _SHORTFALL_MAX, _WARM_COST_MAX = (3.0, 30.0, 300.0, 3e3, 3e4, 3e5), 1e-7, 25.0
+_PENALTIES, _WARM_COST_MAX = (3.0, 30.0, 300.0, 3e3, 3e4, 3e5), 25.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ class JumpWings:
 
 def to_jump_wings(slice_: RawSvi, years: float) -> JumpWings:
     """Jump-wings of a slice. Raises ValueError when time or at-the-money variance is not positive."""
-    w = float(slice_.total_variance(np.float64(0.0)))
+    w = float(slice_.total_variance(np.zeros(1))[0])
     if not (years > 0 and w > 0):
         raise ValueError(f"jump-wings need positive time and at-the-money variance, were {years} and {w}")
     root, radius = np.sqrt(w), np.hypot(slice_.m, slice_.sigma)
@@ -156,7 +157,7 @@ class ArbitrageCheck:
 
 def check(slice_: RawSvi) -> ArbitrageCheck:
     """Check a slice over ±50 at-the-money deviations and ±60 radii around its vertex."""
-    scale = float(np.sqrt(max(float(slice_.total_variance(np.float64(0.0))), 1e-8)))
+    scale = float(np.sqrt(max(float(slice_.total_variance(np.zeros(1))[0]), 1e-8)))
     fine = np.sinh(np.linspace(-4.6, 4.6, 801))
     k = np.concatenate((fine * scale, slice_.m + fine / fine[-1] * 60 * slice_.sigma))
     g = slice_.durrleman(k)
@@ -201,12 +202,13 @@ def fit_svi(
     half_spread: Floats | None = None,
     start: RawSvi | None = None,
     earlier: RawSvi | None = None,
+    later: RawSvi | None = None,
 ) -> SviFit:
     """Fit one slice to implied volatilities, each weighted by 1 / half_spread; never raises for bad quotes.
 
     half_spread: half the bid–ask width in volatility (fraction); floored at 0.02 points. NaN elements are left out.
     start: yesterday's or the last tick's slice; the fit begins there and is taken when it ends as well as it began.
-    earlier: the slice of the expiration before; total variance is kept above it (no calendar arbitrage).
+    earlier, later: slices of neighbouring expirations; total variance is kept between them (no calendar arbitrage).
     """
     spread = np.full(len(k), np.nan) if half_spread is None else half_spread
     good = np.isfinite(k) & np.isfinite(volatility) & (volatility > 0)
@@ -220,10 +222,11 @@ def fit_svi(
     order = np.argsort(k[good], kind="stable")
     x, sigma = k[good][order], volatility[good][order]
     width = np.full(count, 1e-3) if half_spread is None else np.maximum(spread[good][order], _HALF_SPREAD_MIN)
-    scale = float(np.interp(0.0, x, sigma) * np.sqrt(years))
+    scale = float(np.interp(0.0, x, sigma)) * math.sqrt(years)
     grid = _GRID * scale
     floor = np.zeros(len(grid)) if earlier is None else np.maximum(earlier.total_variance(grid), 0.0)
-    parameters, steps, least = _best(_Problem(x, sigma, 1 / width, years, grid, floor, scale), start)
+    ceiling = np.full(len(grid), np.inf) if later is None else np.maximum(later.total_variance(grid), 1e-12)
+    parameters, steps, least = _best(_Problem(x, sigma, 1 / width, years, grid, floor, ceiling, scale), start)
     fitted = RawSvi(*(float(each) for each in parameters))
     error = np.sqrt(np.maximum(fitted.total_variance(x), 0.0) / years) - sigma
     return SviFit(
@@ -250,25 +253,15 @@ class _Problem:
     years: float
     grid: Floats
     floor: Floats
+    ceiling: Floats
     scale: float
 
     def minimise(self, start: Floats, weight: Floats, penalty: float, steps: int) -> tuple[Floats, float, int, bool]:
         middle = 2 * np.log(self.scale)
         low, high = np.array([-16.0, -16.0, middle - 3, -2.0, -12.0]), np.array([7.0, 7.0, middle + 3, 2.0, 9.0])
-        found: tuple[Floats, float, int, bool] = kernel.minimise(
-            start,
-            self.k,
-            self.volatility,
-            weight,
-            self.years,
-            self.grid,
-            self.floor,
-            penalty,
-            self.scale,
-            low,
-            high,
-            steps,
-        )
+        quotes = (self.k, self.volatility, weight, self.years)
+        limits = (self.grid[::2], self.floor[::2], self.ceiling[::2], penalty)
+        found: tuple[Floats, float, int, bool] = kernel.minimise(start, *quotes, *limits, self.scale, low, high, steps)
         return found
 
     def finish(self, start: Floats) -> tuple[Floats, int, float]:
@@ -290,7 +283,7 @@ class _Problem:
         return parameters, steps, float(least)
 
     def _clean(self, parameters: Floats, least: float) -> bool:
-        return bool(least >= 0 and kernel.shortfall(parameters, self.grid, self.floor) <= _SHORTFALL_MAX)
+        return bool(least >= 0 and kernel.calendar_breach(parameters, self.grid, self.floor, self.ceiling) <= 0)
 
 
 def _best(problem: _Problem, start: RawSvi | None) -> tuple[Floats, int, float]:
@@ -319,6 +312,7 @@ def fit_quotes(
     *,
     start: RawSvi | None = None,
     earlier: RawSvi | None = None,
+    later: RawSvi | None = None,
 ) -> SviFit:
     """Fit one slice to the out-of-the-money quotes of an expiration ($ per share, European or near-European).
 
@@ -338,7 +332,9 @@ def fit_quotes(
         near = np.abs(k) <= _REACH * volatility * np.sqrt(years)
         half_spread = (high - low) / 2 / vega
     k3, low, high, call = k3[near], low[near], high[near], call[near]
-    fit = fit_svi(k[near], volatility[near], years, half_spread=half_spread[near], start=start, earlier=earlier)
+    fit = fit_svi(
+        k[near], volatility[near], years, half_spread=half_spread[near], start=start, earlier=earlier, later=later
+    )
     if fit.slice is None:
         return fit
     sigma = np.sqrt(np.maximum(fit.slice.total_variance(k[near]), 0.0) / years)

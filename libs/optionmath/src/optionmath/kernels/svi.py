@@ -12,14 +12,18 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 from numba import njit
+
+Floats = npt.NDArray[np.float64]
 
 _FAST = {"contract", "nsz"}
 _SLOPE_MIN, _SLOPE_MAX, _SINE_MAX = 1e-7, 1.998, 0.99995
+_DENSITY_MARGIN, _MARGIN = 0.002, 5e-4  # what the penalty aims beyond, so that a small shortfall is still free
 
 
 @njit(cache=True, fastmath=_FAST)
-def variance(parameters, k):
+def variance(parameters: Floats, k: float) -> tuple[float, float, float]:
     """(w, w', w'') at one log-moneyness."""
     a, b, rho, m, sigma = parameters[0], parameters[1], parameters[2], parameters[3], parameters[4]
     y = k - m
@@ -28,7 +32,7 @@ def variance(parameters, k):
 
 
 @njit(cache=True, fastmath=_FAST)
-def density_factor(parameters, k):
+def density_factor(parameters: Floats, k: float) -> float:
     """Durrleman's g(k); the slice has no butterfly arbitrage where it is not negative."""
     w, first, second = variance(parameters, k)
     if w <= 0.0:
@@ -38,13 +42,14 @@ def density_factor(parameters, k):
 
 
 @njit(cache=True, fastmath=_FAST)
-def around_vertex(parameters, grid, j):
+def around_vertex(parameters: Floats, grid: Floats, j: int) -> float:
     """The grid's j-th point moved to the slice's own vertex and stretched to ±60 radii."""
-    return parameters[3] + grid[j] / grid[-1] * 60.0 * parameters[4]
+    moved: float = parameters[3] + grid[j] / grid[-1] * 60.0 * parameters[4]
+    return moved
 
 
 @njit(cache=True)
-def to_parameters(x):
+def to_parameters(x: Floats) -> Floats:
     left = 2.0 / (1.0 + math.exp(-x[0]))
     right = 2.0 / (1.0 + math.exp(-x[1]))
     b = (left + right) / 2.0
@@ -62,7 +67,7 @@ def to_parameters(x):
 
 
 @njit(cache=True)
-def to_coordinates(parameters):
+def to_coordinates(parameters: Floats) -> Floats:
     b, rho = parameters[1], parameters[2]
     left = min(max(b * (1.0 - rho), _SLOPE_MIN), _SLOPE_MAX)
     right = min(max(b * (1.0 + rho), _SLOPE_MIN), _SLOPE_MAX)
@@ -77,7 +82,10 @@ def to_coordinates(parameters):
 
 
 @njit(cache=True)
-def _residuals(x, k, volatility, weight, root_years, grid, floor, penalty, out):
+def _residuals(
+    x: Floats, k: Floats, volatility: Floats, weight: Floats, root_years: float,
+    grid: Floats, floor: Floats, ceiling: Floats, penalty: float, out: Floats,
+) -> float:  # fmt: skip
     """Weighted volatility errors, then the price of arbitrage on the grid; returns the sum of squares."""
     parameters = to_parameters(x)
     total = 0.0
@@ -93,19 +101,19 @@ def _residuals(x, k, volatility, weight, root_years, grid, floor, penalty, out):
             worst = min(
                 density_factor(parameters, grid[j]), density_factor(parameters, around_vertex(parameters, grid, j))
             )
-            lack = penalty * max(0.0, 0.002 - worst)
+            lack = penalty * max(0.0, _DENSITY_MARGIN - worst)
             w, _, _ = variance(parameters, grid[j])
-            under = 0.0
+            outside = 20.0 * penalty * (max(0.0, w / ceiling[j] - 1.0 + _MARGIN))
             if floor[j] > 0.0:
-                under = penalty * 20.0 * max(0.0, 1.0 - w / floor[j])
+                outside += 20.0 * penalty * max(0.0, 1.0 + _MARGIN - w / floor[j])
             out[count + j] = lack
-            out[count + size + j] = under
-            total += lack * lack + under * under
+            out[count + size + j] = outside
+            total += lack * lack + outside * outside
     return total
 
 
 @njit(cache=True)
-def with_modest_wings(parameters, slope):
+def with_modest_wings(parameters: Floats, slope: float) -> Floats:
     """The slice with the same level, slope and bend at the money and wings no steeper than `slope` beyond w'."""
     x = to_coordinates(parameters)
     left = min(2.0 / (1.0 + math.exp(-x[0])), slope + max(-x[3], 0.0))
@@ -116,7 +124,7 @@ def with_modest_wings(parameters, slope):
 
 
 @njit(cache=True)
-def _solve5(matrix, right):
+def _solve5(matrix: Floats, right: Floats) -> bool:
     """Gaussian elimination with pivoting; False when singular. Overwrites both."""
     for column in range(5):
         pivot = column
@@ -142,14 +150,20 @@ def _solve5(matrix, right):
 
 
 @njit(cache=True)
-def _clip(x, low, high):
+def _clip(x: Floats, low: Floats, high: Floats) -> None:
     for j in range(5):
         x[j] = min(max(x[j], low[j]), high[j])
 
 
 @njit(cache=True)
-def minimise(start, k, volatility, weight, years, grid, floor, penalty, unit, low, high, steps_max):
-    """Levenberg–Marquardt from the parameters `start`; `unit` is the typical size of w'. Returns (parameters, sum of squares, steps, converged)."""
+def minimise(
+    start: Floats, k: Floats, volatility: Floats, weight: Floats, years: float, grid: Floats, floor: Floats,
+    ceiling: Floats, penalty: float, unit: float, low: Floats, high: Floats, steps_max: int,
+) -> tuple[Floats, float, int, bool]:  # fmt: skip
+    """Levenberg–Marquardt from the parameters `start`. Returns (parameters, sum of squares, steps, converged).
+
+    unit: typical size of w', in which its finite difference and its longest step are measured.
+    """
     root_years = math.sqrt(years)
     x = to_coordinates(start)
     count = k.shape[0] + (2 * grid.shape[0] if penalty > 0.0 else 0)
@@ -158,14 +172,14 @@ def minimise(start, k, volatility, weight, years, grid, floor, penalty, unit, lo
     normal, damped = np.empty((5, 5)), np.empty((5, 5))
     gradient, step, trial = np.empty(5), np.empty(5), np.empty(5)
     _clip(x, low, high)
-    cost = _residuals(x, k, volatility, weight, root_years, grid, floor, penalty, base)
+    cost = _residuals(x, k, volatility, weight, root_years, grid, floor, ceiling, penalty, base)
     damping = 1e-3
     for iteration in range(steps_max):
         for j in range(5):
             trial[:] = x
             width = 1e-6 * (1.0 + abs(x[j])) if j != 3 else 1e-6 * unit
             trial[j] += width
-            _residuals(trial, k, volatility, weight, root_years, grid, floor, penalty, moved)
+            _residuals(trial, k, volatility, weight, root_years, grid, floor, ceiling, penalty, moved)
             for i in range(count):
                 jacobian[j, i] = (moved[i] - base[i]) / width
         for j in range(5):
@@ -190,7 +204,7 @@ def minimise(start, k, volatility, weight, years, grid, floor, penalty, unit, lo
                     reach = 2.0 if j != 3 else 4.0 * unit
                     trial[j] = x[j] + min(max(step[j], -reach), reach)
                 _clip(trial, low, high)
-                attempt = _residuals(trial, k, volatility, weight, root_years, grid, floor, penalty, moved)
+                attempt = _residuals(trial, k, volatility, weight, root_years, grid, floor, ceiling, penalty, moved)
                 if attempt < cost:
                     improved = True
                     break
@@ -202,13 +216,13 @@ def minimise(start, k, volatility, weight, years, grid, floor, penalty, unit, lo
         base[:] = moved
         cost = attempt
         damping = max(damping / 10.0, 1e-14)
-        if gained <= 1e-9 * cost + 1e-18:
+        if gained <= (1e-6 if penalty > 0.0 else 1e-9) * cost + 1e-18:
             return to_parameters(x), cost, iteration + 1, True
     return to_parameters(x), cost, steps_max, False
 
 
 @njit(cache=True)
-def _linear(k, w, weight, m, sigma, parameters):
+def _linear(k: Floats, w: Floats, weight: Floats, m: float, sigma: float, parameters: Floats) -> float:
     """Best (a, b, ρ) for a given vertex and curvature radius; returns the weighted sum of squares."""
     s = np.zeros((3, 4))
     for i in range(k.shape[0]):
@@ -248,7 +262,7 @@ def _linear(k, w, weight, m, sigma, parameters):
 
 
 @njit(cache=True)
-def cold_start(k, volatility, weight, years, scale):
+def cold_start(k: Floats, volatility: Floats, weight: Floats, years: float, scale: float) -> Floats:
     """The two best slices over a coarse grid of vertices and radii, shape (2, 5)."""
     count = k.shape[0]
     w, in_variance = np.empty(count), np.empty(count)
@@ -279,7 +293,7 @@ def cold_start(k, volatility, weight, years, scale):
 
 
 @njit(cache=True)
-def least_density_factor(parameters, grid):
+def least_density_factor(parameters: Floats, grid: Floats) -> tuple[float, float]:
     """(smallest g, where) over the grid and over the same grid moved to the slice's own vertex and radius."""
     least, where = np.inf, 0.0
     for j in range(grid.shape[0]):
@@ -291,7 +305,7 @@ def least_density_factor(parameters, grid):
 
 
 @njit(cache=True)
-def tame(parameters, k, volatility, weight, years):
+def tame(parameters: Floats, k: Floats, volatility: Floats, weight: Floats, years: float) -> Floats:
     """Weights with Huber factors: what lies far outside the others counts linearly instead of squared."""
     root_years = math.sqrt(years)
     size = np.empty(k.shape[0])
@@ -306,10 +320,10 @@ def tame(parameters, k, volatility, weight, years):
 
 
 @njit(cache=True)
-def shortfall(parameters, grid, floor):
-    """Largest total variance missing below the earlier expiration's, on the grid."""
+def calendar_breach(parameters: Floats, grid: Floats, floor: Floats, ceiling: Floats) -> float:
+    """Largest total variance below the earlier expiration's or above the later one's, on the grid."""
     worst = 0.0
     for j in range(grid.shape[0]):
         w, _, _ = variance(parameters, grid[j])
-        worst = max(worst, floor[j] - w)
+        worst = max(worst, floor[j] - w, w - ceiling[j])
     return worst
