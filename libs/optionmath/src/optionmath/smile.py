@@ -191,12 +191,10 @@ def smile_metrics(curve: VarianceCurve, years: float) -> SmileMetrics:
         value, rate = _d1_and_slope(curve, k)
         k = k - (value - _DELTA_D1) / rate
     volatility = np.sqrt(curve.derivatives(k)[0] / years)
-    return SmileMetrics(
-        years,
-        deviation / float(np.sqrt(years)),
-        *(float(each) for each in volatility),
-        slope=float(slope0[0]) / (2 * deviation * float(np.sqrt(years))),
-    )
+    put_25, call_25, put_10, call_10 = (float(each) for each in volatility)
+    root = float(np.sqrt(years))
+    slope = float(slope0[0]) / (2 * deviation * root)
+    return SmileMetrics(years, deviation / root, put_25, call_25, put_10, call_10, slope)
 
 
 def _d1_and_slope(curve: VarianceCurve, k: Floats) -> tuple[Floats, Floats]:

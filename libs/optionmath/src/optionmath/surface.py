@@ -6,6 +6,7 @@ Source: Gatheral and Jacquier (2014), Arbitrage-free SVI volatility surfaces, Qu
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from optionmath.smile import SmileMetrics, smile_metrics
 from optionmath.svi import RawSvi, SviFit, SviStatus, check, fit_quotes
 
 _GRID = np.sinh(np.linspace(-4.0, 4.0, 241))
-_CALENDAR_TOLERANCE = 2e-4
+_CALENDAR_TOLERANCE = 1e-3
 _HALF_SPREAD_MIN = 2e-4
 
 
@@ -64,11 +65,11 @@ class Surface:
 
     def __post_init__(self) -> None:
         years = [each.years for each in self.slices]
-        if not years or years[0] <= 0 or any(b <= a for a, b in zip(years, years[1:], strict=False)):
+        if not years or years[0] <= 0 or any(b <= a for a, b in itertools.pairwise(years)):
             raise ValueError("a surface needs slices of positive, strictly increasing time")
 
     def forward(self, years: float) -> float:
-        """Forward, $ per share: log-linear in time between expirations, and beyond them with the nearest pair's carry."""
+        """Forward, $ per share: log-linear in time; beyond the expirations with the carry of the nearest pair."""
         times = np.array([each.years for each in self.slices])
         logs = np.log([each.forward for each in self.slices])
         if len(times) == 1:
@@ -104,7 +105,7 @@ class Surface:
         return math.sqrt(float(self.total_variance(np.zeros(1), years)[0]) / years) if years > 0 else float("nan")
 
     def forward_volatility(self, start: float, end: float) -> float:
-        """At-the-money volatility between two future times, √((T₂σ₂² − T₁σ₁²)/(T₂ − T₁)); NaN where that is negative."""
+        """At-the-money volatility between two times, √((T₂σ₂² − T₁σ₁²)/(T₂ − T₁)); NaN where that is negative."""
         if not 0 < start < end:
             return float("nan")
         zero = np.zeros(1)
@@ -124,10 +125,10 @@ class Surface:
     def calendar_gaps(self) -> tuple[CalendarGap, ...]:
         """Neighbouring expirations that admit calendar arbitrage, at their worst k within 27 deviations of the earlier.
 
-        A lack below 0.02 % of the variance (a hundredth of any bid–ask width) does not count.
+        A lack below 0.1 % of the variance, hundredths of a volatility point, does not count.
         """
         found = []
-        for low, high in zip(self.slices, self.slices[1:], strict=False):
+        for low, high in itertools.pairwise(self.slices):
             k = _GRID * math.sqrt(max(float(low.svi.total_variance(np.zeros(1))[0]), 1e-8))
             above = low.svi.total_variance(k)
             lack = above - high.svi.total_variance(k)
@@ -212,7 +213,7 @@ class Ssvi:
     """At-the-money total variance of each expiration."""
 
     def phi(self, theta: float) -> float:
-        return self.eta * theta**-self.gamma * (1 + theta) ** (self.gamma - 1)
+        return float(self.eta * theta**-self.gamma * (1 + theta) ** (self.gamma - 1))
 
     def slice(self, theta: float) -> RawSvi:
         """The raw slice with this at-the-money total variance."""
@@ -236,7 +237,7 @@ class Ssvi:
             abs(self.rho) < 1
             and 0 < self.gamma <= 0.5
             and 0 < self.eta * tilt <= 2
-            and all(b >= a for a, b in zip(self.theta, self.theta[1:], strict=False))
+            and all(b >= a for a, b in itertools.pairwise(self.theta))
             and all(t * self.phi(t) * tilt < 4 and t * self.phi(t) ** 2 * tilt <= 4 for t in self.theta)
         )
 
@@ -282,9 +283,11 @@ def fit_ssvi(
         return np.asarray(np.sqrt(w / time) - sigma)
 
     start = np.concatenate(([-0.5, 0.0, 1.0], _encode_theta(x, sigma, which, np.asarray(years, dtype=np.float64))))
-    found = least_squares(
-        lambda p: np.clip(errors(p) * weight, -1e6, 1e6), start, loss="soft_l1", f_scale=3.0, max_nfev=200
-    )
+
+    def weighted(parameters: Floats) -> Floats:
+        return np.clip(errors(parameters) * weight, -1e6, 1e6)
+
+    found = least_squares(weighted, start, loss="soft_l1", f_scale=3.0, max_nfev=200)
     error = errors(found.x)
     rho, eta, gamma, theta = _decode(found.x)
     ssvi = Ssvi(rho, eta, gamma, tuple(years), tuple(float(each) for each in theta))
@@ -307,7 +310,7 @@ def _decode(parameters: Floats) -> tuple[float, float, float, Floats]:
 
 
 def _encode_theta(x: Floats, sigma: Floats, which: np.ndarray[tuple[int], np.dtype[np.int64]], years: Floats) -> Floats:
-    """Starting increments of θ: the volatility nearest the money of each expiration, made non-decreasing in variance."""
+    """Starting increments of θ: each expiration's volatility nearest the money, variance made non-decreasing."""
     level = np.full(len(years), np.nan)
     for i in np.unique(which):
         own = which == i

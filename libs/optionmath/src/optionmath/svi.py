@@ -337,7 +337,7 @@ def fit_quotes(
     )
     if fit.slice is None:
         return fit
-    sigma = np.sqrt(np.maximum(fit.slice.total_variance(k[near]), 0.0) / years)
+    sigma = np.sqrt(np.maximum(fit.slice.total_variance(k), 0.0) / years)
     model = price(spot, k3, years, sigma, rate, 0.0, call)
     within = float(np.mean((model >= low) & (model <= high)))
     return SviFit(

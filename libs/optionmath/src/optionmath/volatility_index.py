@@ -167,16 +167,8 @@ def volatility_index(
     is). With none on one side the nearest expiration's own value comes back, status NOT_BRACKETED.
     """
     nan = float("nan")
-    usable = sorted(
-        (
-            each
-            for each in strips
-            if each.status in (IndexStatus.OK, IndexStatus.THIN)
-            and each.variance > 0
-            and each.minutes > days_min * 1440
-        ),
-        key=lambda each: each.minutes,
-    )
+    known = [each for each in strips if each.status in (IndexStatus.OK, IndexStatus.THIN) and each.variance > 0]
+    usable = sorted((each for each in known if each.minutes > days_min * 1440), key=lambda each: each.minutes)
     if not usable:
         return VolatilityIndex(IndexStatus.TOO_FEW_QUOTES, nan, nan, nan)
     before = [each for each in usable if each.minutes <= target_minutes]
