@@ -86,7 +86,10 @@ def _npm() -> list[str]:
 
 def _environment() -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("TT_")}
-    return kept | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
+    # the machine's own certificates, as uv uses them; and a dead network is reported within a minute or two
+    network = {"NODE_USE_SYSTEM_CA": "1", "npm_config_fetch_retries": "2", "npm_config_fetch_timeout": "30000"}
+    return kept | network | {"PATH": path}
 
 
 def _fingerprint(web: Path) -> str:

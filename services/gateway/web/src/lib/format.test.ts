@@ -61,6 +61,7 @@ describe("beside a limit", () => {
 
   it("shows whole numbers whole", () => {
     expect(beside(7, 20, "positions")).toEqual({ value: "7", limit: "20" });
+    expect(beside(63.64, 999.3636, "$")).toEqual({ value: "63.64", limit: "999.36" });
     expect(margin(284, "contracts")).toBe("+284");
   });
 

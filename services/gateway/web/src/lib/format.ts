@@ -92,7 +92,8 @@ export function beside(value: number | null, limit: number | null, unit: string)
     while (places <= PLACES_MAX && decimal(shown, places) === decimal(bound, places)) places += 1;
     if (places > PLACES_MAX) word = shown > bound ? "just over " : "just under ";
   }
-  const limitText = bound === null ? MISSING : trimmed(decimal(bound, Math.max(places, 4)));
+  const exact = unit === "USD" || unit === "$" ? 2 : 4;
+  const limitText = bound === null ? MISSING : trimmed(decimal(bound, Math.max(places, exact)));
   return { value: word ? word + limitText : decimal(shown, places), limit: limitText };
 }
 
@@ -109,6 +110,7 @@ function trimmed(text: string): string {
 
 export function unitWord(unit: string): string {
   if (unit === "probability") return "%";
+  if (unit === "% of net liq a point") return "% of net liq/pt";
   return unit === "ratio" ? "" : unit;
 }
 
