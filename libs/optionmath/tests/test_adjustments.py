@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optionmath.adjustments import (
@@ -26,6 +26,8 @@ from optionmath.adjustments import (
     whole_shares,
 )
 
+SCALE = int(os.environ.get("TT_TEST_SCALE", "1"))
+
 SHARED = Path(os.environ.get("TT_SHARED_DATA", Path(__file__).parents[4] / "shared" / "data"))
 D = Decimal
 strikes = st.integers(2, 2000).map(lambda halves: D(halves) / 2)
@@ -36,6 +38,7 @@ def value(contract: Contract, price: Decimal, *, is_call: bool = True) -> Decima
     return contract.intrinsic({"XYZ": price}, is_call=is_call) * contract.signed_quantity
 
 
+@settings(max_examples=60 * SCALE, deadline=None)
 @given(strikes, prices, st.integers(1, 12), st.integers(1, 12), st.booleans())
 def test_a_split_keeps_the_exercise_value(strike: Decimal, price: Decimal, new: int, old: int, is_call: bool) -> None:
     """Before and after, but for the strike's rounding to the cent."""
@@ -46,6 +49,7 @@ def test_a_split_keeps_the_exercise_value(strike: Decimal, price: Decimal, new: 
     assert abs(difference) <= rounding
 
 
+@settings(max_examples=60 * SCALE, deadline=None)
 @given(strikes, prices, st.integers(1, 100), st.booleans())
 def test_an_adjusting_special_dividend_keeps_the_exercise_value(
     strike: Decimal, price: Decimal, cents: int, is_call: bool

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optionmath.calendar import (
@@ -29,6 +30,8 @@ from optionmath.calendar import (
     years_to_settlement,
 )
 from optionmath.sessions import NEW_YORK, is_session
+
+SCALE = int(os.environ.get("TT_TEST_SCALE", "1"))
 
 months = st.tuples(st.integers(1990, 2035), st.integers(1, 11)).filter(lambda pair: pair > (1990, 1))
 roots = st.sampled_from(("SPY", "AAPL", "SPX", "SPXW", "VIX", "NDX", "XSP"))
@@ -151,6 +154,7 @@ def test_time_left_is_counted_to_the_minute() -> None:
     assert years_to_settlement(now + timedelta(days=8), day) == 0
 
 
+@settings(max_examples=60 * SCALE, deadline=None)
 @given(months)
 def test_expirations_are_sessions_close_to_their_rule(month: tuple[int, int]) -> None:
     """Monthly at most four days before the third Friday; VIX 30 to 31 days before it; listed dates lead back to it."""
@@ -165,6 +169,7 @@ def test_expirations_are_sessions_close_to_their_rule(month: tuple[int, int]) ->
     assert timedelta(days=30) <= third_friday(month[0], month[1] + 1) - settlement <= timedelta(days=32)
 
 
+@settings(max_examples=60 * SCALE, deadline=None)
 @given(roots, months, st.sampled_from(Settlement))
 def test_a_contract_settles_on_its_day_and_trades_no_later_than_a_quarter_hour_after_the_close(
     root: str, month: tuple[int, int], settlement: Settlement

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optionmath.blackscholes import price
 from optionmath.expected_move import expected_move, one_deviation, straddle_share, weighted_strangles
+
+SCALE = int(os.environ.get("TT_TEST_SCALE", "1"))
 
 STRIKES = np.arange(80.0, 121.0, 1.0)
 
@@ -26,6 +30,7 @@ def test_the_three_definitions_by_hand() -> None:
     assert straddle_share(7) == pytest.approx(5.95)
 
 
+@settings(max_examples=60 * SCALE, deadline=None)
 @given(st.floats(0.1, 0.8), st.floats(7 / 365, 0.5))
 def test_a_straddle_is_four_fifths_of_a_deviation(volatility: float, years: float) -> None:
     """sqrt(2/pi) at the money for small variances; the definitions keep their order."""

@@ -8,15 +8,18 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optionmath.implied_volatility_rank import rolling_rank, volatility_rank
+
+SCALE = int(os.environ.get("TT_TEST_SCALE", "1"))
 
 SHARED = Path(os.environ.get("TT_SHARED_DATA", Path(__file__).parents[4] / "shared" / "data"))
 histories = st.lists(st.one_of(st.floats(0.01, 3.0), st.sampled_from([np.nan, 0.0, -1.0])), max_size=60)
 
 
+@settings(max_examples=60 * SCALE, deadline=None)
 @given(histories)
 def test_rank_and_percentile_lie_between_zero_and_one(history: list[float]) -> None:
     """The low has rank 0 and percentile 0, the high rank 1; coverage counts the good days."""
@@ -32,6 +35,7 @@ def test_rank_and_percentile_lie_between_zero_and_one(history: list[float]) -> N
         assert found.rank == 1
 
 
+@settings(max_examples=60 * SCALE, deadline=None)
 @given(histories, st.floats(0.1, 10))
 def test_units_do_not_matter(history: list[float], scale: float) -> None:
     """Percent or fractions."""
@@ -41,6 +45,7 @@ def test_units_do_not_matter(history: list[float], scale: float) -> None:
     assert first.rank is None or first.rank == pytest.approx(second.rank)
 
 
+@settings(max_examples=60 * SCALE, deadline=None)
 @given(histories)
 def test_the_rolling_form_agrees_with_the_single_one(history: list[float]) -> None:
     """On every day."""

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optionmath.realised_volatility import (
@@ -24,8 +24,10 @@ from optionmath.realised_volatility import (
     yang_zhang,
 )
 
+SCALE = int(os.environ.get("TT_TEST_SCALE", "1"))
+
 SHARED = Path(os.environ.get("TT_SHARED_DATA", Path(__file__).parents[4] / "shared" / "data"))
-DAYS = 4_000 * int(os.environ.get("TT_TEST_SCALE", "1"))
+DAYS = 4_000 * SCALE
 Floats = npt.NDArray[np.float64]
 Estimator = Callable[..., Floats]
 RANGE_ESTIMATORS: list[Estimator] = [parkinson, garman_klass, rogers_satchell]
@@ -93,6 +95,7 @@ def test_spy_in_july_2026() -> None:
     assert [round(100 * each[-1], 2) for each in found] == [11.35, 11.09, 10.39, 11.58, 11.93, 14.52]
 
 
+@settings(max_examples=60 * SCALE, deadline=None)
 @given(st.integers(0, 10_000), st.floats(0.01, 1000), st.integers(2, 30))
 def test_volatility_does_not_depend_on_the_price_level(seed: int, scale: float, window: int) -> None:
     """Cents or thousands of dollars."""
@@ -102,6 +105,7 @@ def test_volatility_does_not_depend_on_the_price_level(seed: int, scale: float, 
         np.testing.assert_allclose(estimator(bars, window), estimator(other, window), rtol=1e-6)
 
 
+@settings(max_examples=60 * SCALE, deadline=None)
 @given(st.integers(0, 10_000), st.integers(0, 59), st.sampled_from([np.nan, 0.0, -1.0, np.inf, 1e9]))
 def test_a_bad_bar_touches_only_the_windows_that_hold_it(seed: int, where: int, value: float) -> None:
     """Values before it and beyond its window are what they were; the others are NaN, or close when gaps are allowed."""

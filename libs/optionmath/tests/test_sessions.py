@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, date, datetime, time, timedelta
 
 import exchange_calendars
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optionmath.sessions import (
@@ -28,6 +29,8 @@ from optionmath.sessions import (
     sessions_between,
     years_to_expiration,
 )
+
+SCALE = int(os.environ.get("TT_TEST_SCALE", "1"))
 
 FIRST, LAST = date(1990, 1, 1), date(2035, 12, 31)
 days = st.dates(date(1990, 1, 15), date(2035, 12, 15))
@@ -120,6 +123,7 @@ def test_dte_and_years_count_to_the_last_trading_minute() -> None:
     assert expires_at(date(2026, 4, 3)) == datetime(2026, 4, 2, 20, 0, tzinfo=UTC)
 
 
+@settings(max_examples=60 * SCALE, deadline=None)
 @given(days)
 def test_neighbouring_sessions_are_sessions_with_nothing_between(day: date) -> None:
     """next_session and previous_session step over closed days only, and are each other's inverse on sessions."""
@@ -130,6 +134,7 @@ def test_neighbouring_sessions_are_sessions_with_nothing_between(day: date) -> N
     assert previous_session(following) == session_on_or_before(day)
 
 
+@settings(max_examples=60 * SCALE, deadline=None)
 @given(days)
 def test_a_session_lasts_from_three_and_a_half_to_six_and_a_half_hours(day: date) -> None:
     """Open and close exist together."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optionmath.ticks import (
@@ -20,6 +21,8 @@ from optionmath.ticks import (
     option_grid,
 )
 
+SCALE = int(os.environ.get("TT_TEST_SCALE", "1"))
+
 D = Decimal
 CRUEL = TickGrid((TickBand(D("0.03"), D("1.00")), TickBand(D("0.7"), D("2.5")), TickBand(D("0.25"))))
 """Thresholds that are multiples of no tick."""
@@ -28,6 +31,7 @@ prices = st.decimals(min_value=-50, max_value=50, places=4)
 directions = st.sampled_from(Direction)
 
 
+@settings(max_examples=60 * SCALE, deadline=None)
 @given(grids, prices, directions)
 def test_rounding_gives_a_valid_price_and_rounding_again_changes_nothing(
     grid: TickGrid, price: Decimal, direction: Direction
@@ -38,6 +42,7 @@ def test_rounding_gives_a_valid_price_and_rounding_again_changes_nothing(
     assert grid.round(found, direction) == found
 
 
+@settings(max_examples=60 * SCALE, deadline=None)
 @given(grids, prices)
 def test_rounding_moves_in_its_direction_to_the_nearest_valid_price(grid: TickGrid, price: Decimal) -> None:
     """No valid price lies between a price and where it was put (scanned in steps of 1/10,000 near it)."""
@@ -49,12 +54,14 @@ def test_rounding_moves_in_its_direction_to_the_nearest_valid_price(grid: TickGr
     assert grid.round(price, Direction.NEAREST) == (low if price - low < high - price else high)
 
 
+@settings(max_examples=60 * SCALE, deadline=None)
 @given(grids, prices)
 def test_a_debit_is_rounded_like_the_credit_of_its_magnitude(grid: TickGrid, price: Decimal) -> None:
     """Up for a debit means paying less."""
     assert grid.round(-price, Direction.UP) == -grid.round(price, Direction.DOWN)
 
 
+@settings(max_examples=60 * SCALE, deadline=None)
 @given(grids, prices, prices)
 def test_rounding_towards_a_target_never_leaves_it_behind(grid: TickGrid, price: Decimal, target: Decimal) -> None:
     """The rounded price is on the target's side of the price."""
@@ -62,6 +69,7 @@ def test_rounding_towards_a_target_never_leaves_it_behind(grid: TickGrid, price:
     assert found >= price if target > price else found <= price
 
 
+@settings(max_examples=60 * SCALE, deadline=None)
 @given(grids, prices, st.integers(1, 30))
 def test_steps_up_and_down_again_return(grid: TickGrid, price: Decimal, steps: int) -> None:
     """Each step reaches the neighbouring valid price."""

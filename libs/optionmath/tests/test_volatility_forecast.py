@@ -24,8 +24,10 @@ from optionmath.volatility_forecast import (
     walk_forward_har,
 )
 
+SCALE = int(os.environ.get("TT_TEST_SCALE", "1"))
+
 SHARED = Path(os.environ.get("TT_SHARED_DATA", Path(__file__).parents[4] / "shared" / "data"))
-DAYS = 3_000 * int(os.environ.get("TT_TEST_SCALE", "1"))
+DAYS = 3_000 * SCALE
 Floats = npt.NDArray[np.float64]
 
 
@@ -59,7 +61,7 @@ def test_forecasts_are_unbiased_and_their_error_is_the_one_stated() -> None:
     assert np.mean(np.abs(z) < 1) == pytest.approx(0.70, abs=0.04)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20 * SCALE, deadline=None)
 @given(st.integers(300, 499), st.integers(1, 30), st.integers(0, 1000))
 def test_no_forecast_looks_ahead(cut: int, horizon: int, seed: int) -> None:
     """Whatever happens after a day, the forecasts until that day stay bit for bit the same."""
