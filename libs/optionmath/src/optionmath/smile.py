@@ -34,6 +34,18 @@ class Smile:
         c0, c1, c2 = self.coefficients
         return np.asarray(np.sqrt(np.maximum(c0 + c1 * k + c2 * k * k, self.variance_floor) / self.years))
 
+    def derivatives(self, k: Floats) -> tuple[Floats, Floats, Floats]:
+        """w, dw/dk and d²w/dk² at each log-moneyness; flat outside the quoted range."""
+        inside = np.clip(k, self.k_min, self.k_max)
+        c0, c1, c2 = self.coefficients
+        w = c0 + c1 * inside + c2 * inside * inside
+        free = (k >= self.k_min) & (k <= self.k_max) & (w > self.variance_floor)
+        return (
+            np.maximum(w, self.variance_floor),
+            np.where(free, c1 + 2 * c2 * inside, 0.0),
+            np.where(free, 2 * c2, 0.0),
+        )
+
     @property
     def at_the_money(self) -> float:
         return float(self.volatility(np.array([self.forward]))[0])

@@ -285,7 +285,7 @@ def fit_ssvi(
     start = np.concatenate(([-0.5, 0.0, 1.0], _encode_theta(x, sigma, which, np.asarray(years, dtype=np.float64))))
 
     def weighted(parameters: Floats) -> Floats:
-        return np.clip(errors(parameters) * weight, -1e6, 1e6)
+        return np.asarray(np.clip(errors(parameters) * weight, -1e6, 1e6))
 
     found = least_squares(weighted, start, loss="soft_l1", f_scale=3.0, max_nfev=200)
     error = errors(found.x)
