@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from optionmath.blackscholes import Bools, Floats
 from optionmath.kernels import european
-from optionmath.slices import over_slices
+from optionmath.slices import over_slices, plain
 
 _POSITIONS_PER_SLICE = 64
 _WORTHLESS_LOG = -1e4
@@ -128,11 +128,11 @@ class _Positions:
             forward, discounted = s * np.exp(-q * left), k * np.exp(-r * left)
             deviation = np.asarray(v * np.sqrt(left))
         self.count = s.size
-        self._forward = np.ascontiguousarray(forward)
-        self._strike = np.ascontiguousarray(discounted)
-        self._deviation = np.ascontiguousarray(np.where(v < 0, np.nan, deviation))
-        self._call = np.ascontiguousarray(call)
-        self._quantity = np.ascontiguousarray(lots)
+        self._forward = plain(forward)
+        self._strike = plain(discounted)
+        self._deviation = plain(np.where(v < 0, np.nan, deviation))
+        self._call = plain(call)
+        self._quantity = plain(lots)
 
     def between(self, start: int, stop: int) -> tuple[Floats, Floats, Floats, Bools, Floats]:
         part = slice(start, stop)
@@ -149,7 +149,7 @@ def _cells(spot_shocks: npt.ArrayLike, volatility_shocks: npt.ArrayLike) -> tupl
     logs = np.full(spot.size, _WORTHLESS_LOG)
     np.log(spot, out=logs, where=spot > 0)
     return (
-        np.repeat(spot, volatility.size),
-        np.repeat(logs, volatility.size),
-        np.tile(volatility, spot.size),
+        np.repeat(spot, volatility.size)[np.newaxis],
+        np.repeat(logs, volatility.size)[np.newaxis],
+        np.tile(volatility, spot.size)[np.newaxis],
     )

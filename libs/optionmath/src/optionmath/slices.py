@@ -10,6 +10,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+_Element = TypeVar("_Element", bound=np.generic)
 
 
 @cache
@@ -29,6 +35,14 @@ def _forget_pool() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_pool)  # a child has none of its parent's threads
+
+
+def plain(column: npt.NDArray[_Element]) -> npt.NDArray[_Element]:
+    """The column itself, or a copy where it is not contiguous, aligned and writable.
+
+    A read-only or strided array, as columns from the bus are, would be another type and make a kernel compile again.
+    """
+    return np.require(column, requirements=["C", "A", "W"])
 
 
 def over_slices(work: Callable[[int, int], None], size: int, *, at_least: int) -> None:
