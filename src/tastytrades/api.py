@@ -56,4 +56,4 @@ def _explain(response: httpx.Response) -> str:
         parts += [f"{each.get('field')}: {each.get('advice')}" for each in problem.get("errors", [])]
     except (ValueError, AttributeError):
         parts = [response.text[:200] or response.reason_phrase]
-    return f"{response.status_code}: " + "; ".join(str(part) for part in parts)
+    return f"{response.status_code}: " + "; ".join(dict.fromkeys(str(part) for part in parts))

@@ -55,6 +55,16 @@ def test_a_quote_is_exact_and_knows_its_time(market: LiveMarket) -> None:
     assert market.chains["SPY"].spot == pytest.approx(600.0)
 
 
+def test_a_batch_from_the_cache_never_undoes_what_has_streamed_since(market: LiveMarket) -> None:
+    """Rows that a later batch has set keep their values; the others are filled."""
+    market.apply("SPY", batch(ColumnKind.QUOTE, [1], bid=[2.5], ask=[2.6]))
+    market.apply("SPY", quotes(at=NOW - timedelta(seconds=1)))
+    put, lower = market.quote(PUT), market.quote(LOWER)
+    assert put is not None
+    assert lower is not None
+    assert (put.bid, lower.bid) == (Decimal("2.5"), Decimal("1"))
+
+
 def test_what_was_never_quoted_is_unknown(market: LiveMarket) -> None:
     assert market.quote(PUT) is None
     assert market.quote("QQQ   261218P00500000") is None

@@ -55,6 +55,17 @@ def test_the_newest_value_of_a_frame_wins_and_the_older_is_counted(board: Board)
     assert board.conflated == 1
 
 
+def test_looking_at_everything_takes_nothing(board: Board) -> None:
+    """The cache may look as often as it likes: what changed is still sent."""
+    quote(board, [".SPY261218P600"], [2.0])
+    kept = board.everything("SPY", ColumnKind.QUOTE, 9)
+    assert kept is not None
+    assert kept.full
+    assert list(kept.columns["bid"]) == [2.0]
+    assert board.take("SPY", ColumnKind.QUOTE, 9) is not None
+    assert board.everything("QQQ", ColumnKind.QUOTE, 9) is None
+
+
 def test_a_full_batch_holds_everything_known_and_nothing_else(board: Board) -> None:
     quote(board, [".SPY261218P600"], [2.0])
     board.take("SPY", ColumnKind.QUOTE, 9)

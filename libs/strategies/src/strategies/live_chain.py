@@ -53,17 +53,22 @@ class LiveChain:
         names = {name for layout in COLUMNS.values() for name, _ in layout} - {"row", "ts_event"}
         self.column: dict[str, Floats] = {name: np.full(count, np.nan) for name in names}
         self.at: dict[ColumnKind, npt.NDArray[np.int64]] = {kind: np.zeros(count, np.int64) for kind in ColumnKind}
+        self._emitted = {kind: np.zeros(count, np.int64) for kind in ColumnKind}
 
     def apply(self, batch: ColumnBatch) -> bool:
-        """Take a batch; False when it belongs to another revision of the chain or names a row that is not there."""
+        """Take a batch, but no row that a later batch has set; False when it is of another revision or names no row."""
         rows = batch.columns["row"]
         if batch.revision != self.chain.revision or (len(rows) and int(rows.max()) >= len(self.chain.occ_symbols) + 1):
             return False
+        # a batch from the cache may be older than what has streamed in since
+        current = batch.ts_emit >= self._emitted[batch.kind][rows]
+        rows = rows[current]
+        self._emitted[batch.kind][rows] = batch.ts_emit
         for name, values in batch.columns.items():
             if name == "ts_event":
-                self.at[batch.kind][rows] = np.where(values > 0, values, batch.ts_emit)
+                self.at[batch.kind][rows] = np.where(values > 0, values, batch.ts_emit)[current]
             elif name != "row":
-                self.column[name][rows] = values
+                self.column[name][rows] = values[current]
         return True
 
     @property

@@ -109,11 +109,24 @@ class Board:
     def take(self, underlying_symbol: str, kind: ColumnKind, now: int, *, full: bool = False) -> ColumnBatch | None:
         """What changed since the last call (with `full`: everything known), or None. `now` in epoch nanoseconds."""
         span = self.slices[underlying_symbol]
-        chosen = self.at[kind][span] > 0 if full else self.dirty[kind][span]
-        rows = np.nonzero(chosen)[0]
+        if full:
+            found = self.everything(underlying_symbol, kind, now)
+        else:
+            found = self._batch(underlying_symbol, kind, np.nonzero(self.dirty[kind][span])[0], now, full=False)
+        self.dirty[kind][span] = False
+        return found
+
+    def everything(self, underlying_symbol: str, kind: ColumnKind, now: int) -> ColumnBatch | None:
+        """Every value known; what changed stays to be taken."""
+        rows = np.nonzero(self.at[kind][self.slices[underlying_symbol]] > 0)[0]
+        return self._batch(underlying_symbol, kind, rows, now, full=True)
+
+    def _batch(
+        self, underlying_symbol: str, kind: ColumnKind, rows: npt.NDArray[np.intp], now: int, *, full: bool
+    ) -> ColumnBatch | None:
         if not len(rows):
             return None
-        self.dirty[kind][span] = False
+        span = self.slices[underlying_symbol]
         columns: dict[str, Column] = {"row": rows.astype(np.uint32), "ts_event": self.at[kind][span][rows]}
         columns |= {name: values[span][rows] for name, values in self.columns[kind].items()}
         return ColumnBatch(kind, self.chains[underlying_symbol].revision, now, columns, full)

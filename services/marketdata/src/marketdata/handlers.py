@@ -180,27 +180,34 @@ class Marketdata:
             await self.clock.sleep(max(0.001, interval - took))
 
     async def _flush(self, symbol: str, full: bool) -> None:
-        kept: dict[str, bytes] = {}
         for kind in ColumnKind:
             batch = self.board.take(symbol, kind, time.time_ns(), full=full)
             if batch is None:
                 continue
-            data = encode(batch)
             try:
-                await raw_client(self.broker).publish(subjects.md_columns(kind, symbol), data)
+                await raw_client(self.broker).publish(subjects.md_columns(kind, symbol), encode(batch))
                 metrics.batches.inc()
             except nats.errors.Error:
                 metrics.batch_failures.inc()
-            if full:
-                kept[subjects.columns_cache_key(kind, symbol)] = data
-        if kept and self.cache is not None:
-            try:
-                async with self.cache.pipeline(transaction=False) as pipe:
-                    for key, data in kept.items():
-                        pipe.set(key, data, ex=CACHE_SECONDS)
-                    await pipe.execute()
-            except (RedisError, OSError):
-                metrics.batch_failures.inc()
+
+    async def cache_loop(self) -> None:
+        """Keep the last value of everything where a service that starts finds it."""
+        while True:
+            if self.cache is not None:
+                for symbol in list(self.board.chains):
+                    await self._keep(self.cache, symbol)
+            await self.clock.sleep(self.settings.cache_seconds)
+
+    async def _keep(self, cache: redis.Redis, symbol: str) -> None:
+        found = {kind: self.board.everything(symbol, kind, time.time_ns()) for kind in ColumnKind}
+        try:
+            async with cache.pipeline(transaction=False) as pipe:
+                for kind, batch in found.items():
+                    if batch is not None:
+                        pipe.set(subjects.columns_cache_key(kind, symbol), encode(batch), ex=CACHE_SECONDS)
+                await pipe.execute()
+        except (RedisError, OSError):
+            metrics.batch_failures.inc()
 
     async def status_loop(self) -> None:
         """Say once a second how the feed is."""

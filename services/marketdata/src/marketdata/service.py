@@ -34,7 +34,13 @@ def build(settings: MarketdataSettings, clock: Clock | None = None) -> Service:
     return Service(
         settings=settings,
         broker=broker,
-        loops=(marketdata.stream.run, marketdata.reference_loop, marketdata.flush_loop, marketdata.status_loop),
+        loops=(
+            marketdata.stream.run,
+            marketdata.reference_loop,
+            marketdata.flush_loop,
+            marketdata.cache_loop,
+            marketdata.status_loop,
+        ),
         on_stop=(marketdata.close,),
         probes={"feed": marketdata.probe},
     )

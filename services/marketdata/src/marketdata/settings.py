@@ -23,7 +23,9 @@ class MarketdataSettings(ServiceSettings):
     flush_ms: int = Field(100, ge=10, le=5000)
     """Time over which ticks of one contract are conflated."""
     full_batch_seconds: float = Field(5.0, gt=0)
-    """Every value of an underlying is sent again and cached this often."""
+    """Every value of an underlying is sent again this often."""
+    cache_seconds: float = Field(1.0, gt=0)
+    """The cache, from which a service that starts takes every last value, is this old at most."""
     metrics_seconds: float = Field(60.0, gt=0)
     chains_seconds: float = Field(3600.0, gt=0)
     """Chains are read again this often; an underlying that failed, every 30 s."""
