@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import nats
@@ -38,18 +40,24 @@ async def resume(system: System) -> None:
             system.post("/control/resume", body)
 
 
-async def test_a_basket_is_proposed_approved_submitted_and_filled(system: System) -> None:
+async def test_a_whole_basket_is_proposed_approved_submitted_walked_and_filled(system: System) -> None:
     """Automation trades by itself; what the ledger holds is what the broker holds."""
     await resume(system)
+    baskets: dict[str, set[str]] = {}
 
-    async def filled_basket() -> bool:
+    async def one_is_filled() -> bool:
+        latest = system.client.get("/scans/latest")
+        if latest.is_success and latest.json()["executed"]:
+            baskets[latest.json()["cycle_id"]] = set(latest.json()["basket"])
         rows = await system.rows(
-            "SELECT count(DISTINCT root_intent_id) AS n FROM ledger.intent "
-            "WHERE source = 'scanner' AND state = 'filled'"
+            "SELECT root.signal_id FROM ledger.intent root "
+            "JOIN ledger.intent last ON last.root_intent_id = root.intent_id "
+            "WHERE root.source = 'scanner' AND root.walk_step = 0 AND last.state = 'filled'"
         )
-        return bool(rows[0]["n"] >= 5)
+        filled = {row["signal_id"] for row in rows}
+        return any(len(basket) == 5 and basket <= filled for basket in baskets.values())
 
-    await eventually(filled_basket, timeout=170, every=0.5)
+    await eventually(one_is_filled, timeout=170, every=0.5)
     walked = await system.rows("SELECT count(*) AS n FROM ledger.intent WHERE walk_step > 0")
     assert walked[0]["n"] > 0
     cycle = system.get("/scans/latest")
@@ -120,6 +128,23 @@ async def test_a_stop_through_the_api_is_confirmed_and_resumed_with_a_reason(sys
     assert all(row["mode"] == "run" for row in system.get("/control/gate")["rows"])
     # the stop is over in every process
     await eventually(lambda: not any(each["killed"] for each in system.get("/system")["services"]), timeout=15)
+
+
+async def test_the_command_line_stops_and_resumes(system: System) -> None:
+    """`tastytrades kill` reports who confirmed; `resume` wants a reason."""
+    await resume(system)
+
+    def tastytrades(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "tastytrades", *arguments, "--data", str(system.folder)]
+        clean = {key: value for key, value in os.environ.items() if not key.startswith("TT_")} | {"COLUMNS": "200"}
+        return subprocess.run(command, env=clean, capture_output=True, text=True, timeout=60, check=False)
+
+    stopped = tastytrades("kill", "--why", "trial of the command line")
+    assert stopped.returncode == 0, stopped.stderr
+    assert "confirmed by executor, gateway, risk, scanner; working orders: 0" in stopped.stdout
+    assert tastytrades("resume", "--reason", "short").returncode == 1
+    assert tastytrades("resume", "--reason", "the trial is over").returncode == 0
+    assert all(row["mode"] == "run" for row in system.get("/control/gate")["rows"])
 
 
 @pytest.mark.parametrize("name", CRASHES)
