@@ -13,11 +13,12 @@ from strategies.structures.template import Context, LegKind, LegTemplate, Struct
 
 EXACT_LEGS = 12
 """Different legs up to which the split is exact."""
-_STATES_MAX = 20_000
+_STATES_MAX = 6_000
 _UNITS_TRIED = 3
 
 Quantities = tuple[int, ...]
 Cost = tuple[int, ...]
+"""(structures, of undefined risk, of two expirations, minus the squares of their legs, place in the catalogue)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,8 @@ def _lay(
 
 
 _NOTHING_KNOWN = Context()
+_LEGS_MAX = max(len(shape) for _, shape, _ in _PLAIN)
+Cover = tuple[Cost, tuple[Placement, ...]]
 
 
 def _less(quantities: Quantities, placed: Placement) -> Quantities | None:
@@ -114,51 +117,79 @@ def _less(quantities: Quantities, placed: Placement) -> Quantities | None:
 
 
 class _Solver:
-    """Memoised search over what is left of a book."""
+    """Search over what is left of a book, deepening by the number of structures allowed."""
 
     def __init__(self, placements: list[Placement]) -> None:
         self._with: dict[int, list[Placement]] = {}
         for placed in placements:
             for index in placed.items:
                 self._with.setdefault(index, []).append(placed)
-        self._known: dict[Quantities, tuple[Cost, tuple[Placement, ...]]] = {}
+        self._known: dict[tuple[Quantities, int, int], Cover | None] = {}
+        self._visited = 0
 
     def best(self, quantities: Quantities) -> list[Placement] | None:
-        """The cheapest cover, or None when the book is too entangled to finish."""
+        """The cheapest cover, or None when the book is too entangled to search."""
+        legs = sum(1 for quantity in quantities if quantity)
+        # Taking as many units as fit is nearly always best, and bounds the search that also takes fewer.
+        cover = self._deepen(quantities, legs, 0)
+        better = self._deepen(quantities, legs if cover is None else len(cover[1]), _UNITS_TRIED)
+        chosen = better or cover
+        return None if chosen is None else list(chosen[1])
+
+    def _deepen(self, quantities: Quantities, most: int, tried: int) -> Cover | None:
+        """The cheapest of the covers by the fewest structures, up to `most` of them; None when that takes too long."""
+        self._visited = 0
+        legs = sum(1 for quantity in quantities if quantity)
         try:
-            return list(self._cover(quantities)[1])
+            covers = (self._cover(quantities, allowed, tried) for allowed in range(_least(legs), most + 1))
+            return next((cover for cover in covers if cover is not None), None)
         except _TooManyStates:
             return None
 
-    def _cover(self, quantities: Quantities) -> tuple[Cost, tuple[Placement, ...]]:
-        if not any(quantities):
+    def _cover(self, quantities: Quantities, allowed: int, tried: int) -> Cover | None:
+        """The cheapest cover by at most `allowed` structures; `tried`: units below the most that are tried as well."""
+        legs = sum(1 for quantity in quantities if quantity)
+        if not legs:
             return (0, 0, 0, 0, 0), ()
-        if (known := self._known.get(quantities)) is not None:
-            return known
-        if len(self._known) > _STATES_MAX:
+        if _least(legs) > allowed:
+            return None
+        key = (quantities, allowed, tried)
+        if key in self._known:
+            return self._known[key]
+        self._visited += 1
+        if self._visited > _STATES_MAX:
             raise _TooManyStates
         first = next(index for index, quantity in enumerate(quantities) if quantity)
-        best: tuple[Cost, tuple[Placement, ...]] | None = None
-        for placed in self._fitting(quantities, first):
+        best: Cover | None = None
+        for placed in self._fitting(quantities, first, tried):
             left = _less(quantities, placed)
-            if left is None:
+            rest = None if left is None else self._cover(left, allowed - 1, tried)
+            if rest is None:
                 continue
-            rest_cost, rest = self._cover(left)
-            cost = tuple(a + b for a, b in zip(rest_cost, (1, *_RANK[placed.structure.key]), strict=True))
+            cost = tuple(a + b for a, b in zip(rest[0], (1, *_RANK[placed.structure.key]), strict=True))
             if best is None or cost < best[0]:
-                best = cost, (placed, *rest)
-        assert best is not None  # a single leg always fits
-        self._known[quantities] = best
+                best = cost, (placed, *rest[1])
+        self._known[key] = best
         return best
 
-    def _fitting(self, quantities: Quantities, index: int) -> Iterator[Placement]:
+    def _fitting(self, quantities: Quantities, index: int, tried: int) -> Iterator[Placement]:
         for placed in self._with[index]:
-            most = min(
-                abs(quantities[item]) // abs(leg.ratio) if quantities[item] * leg.ratio > 0 else 0
-                for item, leg in zip(placed.items, placed.shape, strict=True)
-            )
-            for units in {most, *range(1, min(most, _UNITS_TRIED) + 1)} - {0}:
+            most = _most(quantities, placed)
+            for units in sorted({most, *range(1, min(most, tried if len(placed.shape) > 1 else 0) + 1)} - {0}):
                 yield replace(placed, units=units)
+
+
+def _least(legs: int) -> int:
+    """No fewer structures can use up so many different legs."""
+    return -(-legs // _LEGS_MAX)
+
+
+def _most(quantities: Quantities, placed: Placement) -> int:
+    """Units that still fit."""
+    return min(
+        abs(quantities[item]) // abs(leg.ratio) if quantities[item] * leg.ratio > 0 else 0
+        for item, leg in zip(placed.items, placed.shape, strict=True)
+    )
 
 
 class _TooManyStates(Exception):
@@ -188,10 +219,7 @@ def _greedy(placements: list[Placement], quantities: Quantities) -> list[Placeme
     while any(quantities):
         best: tuple[Cost, Placement, Quantities] | None = None
         for placed in placements:
-            most = min(
-                abs(quantities[item]) // abs(leg.ratio) if quantities[item] * leg.ratio > 0 else 0
-                for item, leg in zip(placed.items, placed.shape, strict=True)
-            )
+            most = _most(quantities, placed)
             left = _less(quantities, replace(placed, units=most)) if most else None
             if left is None:
                 continue
