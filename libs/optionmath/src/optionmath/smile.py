@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from optionmath.blackscholes import Floats, implied_volatility
+from optionmath.blackscholes import Bools, Floats, greeks, implied_volatility
+from optionmath.svi import RawSvi, SviStatus, fit_svi
 
 _GRID_POINTS, _DEVIATIONS = 801, 7.0
-_QUOTES_MIN = 5
+_QUOTES_MIN, _REACH = 5, 3.5
 
 
 @dataclass(frozen=True, slots=True)
 class Smile:
-    """Total variance as a quadratic in k = ln(K/F), held flat outside the quoted range [k_min, k_max]."""
+    """Smile of one expiration in k = ln(K/F): an SVI slice, or a quadratic held flat outside [k_min, k_max]."""
 
     forward: float
     years: float
@@ -27,15 +28,17 @@ class Smile:
     variance_floor: float
     residual: float
     """Root mean square error of the fit, volatility as a fraction."""
+    svi: RawSvi | None = None
+    """The arbitrage-free slice through the same quotes; where there is one, it is the smile, at every strike."""
 
     def volatility(self, strike: Floats) -> Floats:
         """Volatility a year at each strike."""
-        k = np.clip(np.log(strike / self.forward), self.k_min, self.k_max)
-        c0, c1, c2 = self.coefficients
-        return np.asarray(np.sqrt(np.maximum(c0 + c1 * k + c2 * k * k, self.variance_floor) / self.years))
+        return np.asarray(np.sqrt(self.derivatives(np.log(strike / self.forward))[0] / self.years))
 
     def derivatives(self, k: Floats) -> tuple[Floats, Floats, Floats]:
-        """w, dw/dk and d²w/dk² at each log-moneyness; flat outside the quoted range."""
+        """w, dw/dk and d²w/dk² at each log-moneyness; without an SVI slice flat outside the quoted range."""
+        if self.svi is not None:
+            return self.svi.derivatives(k)
         inside = np.clip(k, self.k_min, self.k_max)
         c0, c1, c2 = self.coefficients
         w = c0 + c1 * inside + c2 * inside * inside
@@ -58,11 +61,14 @@ def fit_smile(
     strike: Floats,
     mid: Floats,
     spread: Floats,
-    is_call: np.ndarray[tuple[int], np.dtype[np.bool_]],
+    is_call: Bools,
+    *,
+    start: Smile | None = None,
 ) -> Smile | None:
     """Fit the out-of-the-money quotes, weighted by how tight they are. None with fewer than five usable quotes.
 
-    mid and spread: $ per share. Quotes whose implied volatility does not exist are left out.
+    mid and spread: $ per share. Quotes whose implied volatility does not exist are left out. start: the same
+    expiration's smile of a moment ago, which halves the time of the fit.
     """
     if not (forward > 0 and years > 0):
         return None
@@ -74,22 +80,44 @@ def fit_smile(
     if int(good.sum()) < _QUOTES_MIN:
         return None
     k, volatility = k[good], volatility[good]
-    weight = 1.0 / np.maximum(spread[outside][good] / np.maximum(mid[outside][good], 0.01), 0.01)
+    width = spread[outside][good]
+    weight = 1.0 / np.maximum(width / np.maximum(mid[outside][good], 0.01), 0.01)
     variance = volatility**2 * years
+    before = start.svi if start is not None else None
+    curve = _slice(k, volatility, width, forward, years, rate, is_call[outside][good], before)
     coefficients = np.polyfit(k, variance, 2, w=weight)
-    floor = float(np.min(variance)) * 0.25
     smile = Smile(
         forward,
         years,
         (float(coefficients[2]), float(coefficients[1]), float(coefficients[0])),
         float(k.min()),
         float(k.max()),
-        floor,
+        float(np.min(variance)) * 0.25,
         0.0,
+        curve,
     )
     error = smile.volatility(forward * np.exp(k)) - volatility
-    residual = float(np.sqrt(np.average(error**2, weights=weight)))
-    return Smile(smile.forward, smile.years, smile.coefficients, smile.k_min, smile.k_max, floor, residual)
+    return replace(smile, residual=float(np.sqrt(np.average(error**2, weights=weight))))
+
+
+def _slice(
+    k: Floats,
+    volatility: Floats,
+    width: Floats,
+    forward: float,
+    years: float,
+    rate: float,
+    is_call: Bools,
+    start: RawSvi | None,
+) -> RawSvi | None:
+    """SVI slice through the quotes within 3.5 of their own deviations; None when they do not give a clean one."""
+    near = np.abs(k) <= _REACH * volatility * np.sqrt(years)
+    k, volatility, width = k[near], volatility[near], width[near]
+    spot = forward * np.exp(-rate * years)
+    vega = greeks(spot, forward * np.exp(k), years, volatility, rate, 0.0, is_call[near]).vega * 100
+    half_spread = np.maximum(width, 0.0) / 2 / np.maximum(vega, 1e-12)
+    fit = fit_svi(k, volatility, years, half_spread=half_spread, start=start)
+    return fit.slice if fit.status is SviStatus.OK else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,23 +147,27 @@ class Distribution:
 
 
 def distribution(smile: Smile, *, volatility_scale: float = 1.0) -> Distribution:
-    """Distribution that the smile implies: P(S<K) = N(−d2) + F φ(d1) √T dσ/dK, forced to be monotone.
+    """Distribution that the smile implies: P(S<K) = N(−d2) + φ(d2) d√w/dk, monotone.
 
     volatility_scale multiplies the whole smile (a forecast distribution); 1 is the market's own.
     Source: Breeden and Litzenberger (1978), with the smile's slope in strike.
     """
-    width = _DEVIATIONS * smile.at_the_money * volatility_scale * np.sqrt(smile.years)
-    grid = smile.forward * np.exp(np.linspace(-width, min(width, 4.0), _GRID_POINTS))
-    sigma = smile.volatility(grid) * volatility_scale
-    root = np.sqrt(smile.years)
-    d1 = np.log(smile.forward / grid) / (sigma * root) + sigma * root / 2
-    slope = np.gradient(sigma, grid)
-    density = np.exp(-d1 * d1 / 2) / np.sqrt(2 * np.pi)
-    raw = ndtr(-(d1 - sigma * root)) + smile.forward * density * root * slope
+    deviation = smile.at_the_money * volatility_scale * np.sqrt(smile.years)
+    k = np.linspace(-_DEVIATIONS * deviation, min(_DEVIATIONS * deviation, 4.0), _GRID_POINTS)
+    w, first, _ = smile.derivatives(k)
+    root = np.sqrt(w) * volatility_scale
+    d2 = -k / root - root / 2
+    density = np.exp(-d2 * d2 / 2) / np.sqrt(2 * np.pi)
+    raw = ndtr(-d2) + density * volatility_scale * first / (2 * np.sqrt(w))
+    grid = smile.forward * np.exp(k)
     cdf = np.maximum.accumulate(np.clip(raw, 0.0, 1.0))
-    cdf = cdf / cdf[-1] if cdf[-1] > 0 else cdf
-    steps = np.diff(grid) * (cdf[1:] + cdf[:-1]) / 2
-    return Distribution(grid, cdf, np.concatenate(([0.0], np.cumsum(steps))))
+    if smile.svi is None or bool(np.any(np.diff(raw) < -1e-9)):
+        cdf = cdf / cdf[-1] if cdf[-1] > 0 else cdf
+        steps = np.diff(grid) * (cdf[1:] + cdf[:-1]) / 2
+        return Distribution(grid, cdf, np.concatenate(([0.0], np.cumsum(steps))))
+    cdf[-1] = 1.0
+    # The integral of a smile's own distribution is its undiscounted put: exact, tails beyond the grid included.
+    return Distribution(grid, cdf, grid * ndtr(-d2) - smile.forward * ndtr(-d2 - root))
 
 
 class VarianceCurve(Protocol):

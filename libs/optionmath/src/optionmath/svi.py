@@ -17,7 +17,8 @@ from optionmath.kernels import svi as kernel
 
 _GRID = np.sinh(np.linspace(-4.6, 4.6, 93))
 _QUOTES_MIN, _REACH, _HALF_SPREAD_MIN = 5, 3.5, 2e-4
-_PENALTIES, _WARM_COST_MAX = (3.0, 30.0, 300.0, 3e3, 3e4, 3e5), 25.0
+_PENALTIES, _WARM_COST_MAX, _GOOD_ENOUGH = (3.0, 30.0, 300.0, 3e3, 3e4, 3e5), 25.0, 1.5
+_PENALTY_FINE, _LIMITED = 3e3, 0.004
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,9 +261,24 @@ class _Problem:
         middle = 2 * np.log(self.scale)
         low, high = np.array([-16.0, -16.0, middle - 3, -2.0, -12.0]), np.array([7.0, 7.0, middle + 3, 2.0, 9.0])
         quotes = (self.k, self.volatility, weight, self.years)
-        limits = (self.grid[::2], self.floor[::2], self.ceiling[::2], penalty)
+        every = 2 if penalty < _PENALTY_FINE else 1
+        limits = (self.grid[::every], self.floor[::every], self.ceiling[::every], penalty)
         found: tuple[Floats, float, int, bool] = kernel.minimise(start, *quotes, *limits, self.scale, low, high, steps)
         return found
+
+    def follow(self, start: Floats) -> tuple[Floats, int, float, float]:
+        """Warm start. A slice that arbitrage limited before is limited again: that search begins at once."""
+        soft = kernel.tame(start, self.k, self.volatility, self.weight, self.years)
+        least, _ = kernel.least_density_factor(start, self.grid)
+        steps = 0
+        if least > _LIMITED:
+            start, _, steps, _ = self.minimise(start, soft, 0.0, 40)
+            least, _ = kernel.least_density_factor(start, self.grid)
+        if not self._clean(start, least) or least <= _LIMITED:
+            start, least, more = self._freed(start, soft, _PENALTIES[2:])
+            steps += more
+        clean = self._clean(start, least)
+        return start, steps, float(least) if clean else -1.0, self._cost(start, soft)
 
     def finish(self, start: Floats) -> tuple[Floats, int, float]:
         """Reweight once against outliers; then, while arbitrage remains, refit with a growing penalty on it."""
@@ -271,16 +287,33 @@ class _Problem:
         least, _ = kernel.least_density_factor(parameters, self.grid)
         if self._clean(parameters, least):
             return parameters, steps, float(least)
-        starts = [parameters, kernel.with_modest_wings(parameters, self.scale)]
-        for penalty in _PENALTIES:
-            found = [self.minimise(each, soft, penalty, 40) for each in starts]
-            parameters = min(found, key=lambda each: each[1])[0]
-            steps += sum(each[2] for each in found)
-            least, _ = kernel.least_density_factor(parameters, self.grid)
-            if self._clean(parameters, least):
+        modest = kernel.with_modest_wings(parameters, self.scale)
+        best, best_cost, best_least = parameters, np.inf, float(least)
+        for begin, penalties in ((modest, _PENALTIES[2:]), (parameters, _PENALTIES)):
+            found, least, more = self._freed(begin, soft, penalties)
+            steps += more
+            cost = self._cost(found, soft) if self._clean(found, least) else np.inf
+            if cost < best_cost or not np.isfinite(best_cost):
+                best, best_cost, best_least = found, cost, least
+            if best_cost <= _GOOD_ENOUGH * self._cost(parameters, soft) + len(self.k):
                 break
-            starts = [parameters]
-        return parameters, steps, float(least)
+        return best, steps, best_least
+
+    def _freed(self, start: Floats, weight: Floats, penalties: tuple[float, ...]) -> tuple[Floats, float, int]:
+        """Refit with a growing penalty on arbitrage until none remains: (parameters, smallest g, steps)."""
+        steps = 0
+        for penalty in penalties:
+            start, _, more, _ = self.minimise(start, weight, penalty, 40)
+            steps += more
+            least, _ = kernel.least_density_factor(start, self.grid)
+            if self._clean(start, least):
+                break
+        return start, float(least), steps
+
+    def _cost(self, parameters: Floats, weight: Floats) -> float:
+        slice_ = RawSvi(*(float(each) for each in parameters))
+        model = np.sqrt(np.maximum(slice_.total_variance(self.k), 0.0) / self.years)
+        return float(np.sum((weight * (model - self.volatility)) ** 2))
 
     def _clean(self, parameters: Floats, least: float) -> bool:
         return bool(least >= 0 and kernel.calendar_breach(parameters, self.grid, self.floor, self.ceiling) <= 0)
@@ -289,11 +322,9 @@ class _Problem:
 def _best(problem: _Problem, start: RawSvi | None) -> tuple[Floats, int, float]:
     """Warm when that ends near the quotes and free of arbitrage, else the better of the two coarse starts."""
     if start is not None:
-        parameters, cost, steps, _ = problem.minimise(start.array(), problem.weight, 0.0, 40)
-        if cost <= _WARM_COST_MAX * len(problem.k):
-            parameters, more, least = problem.finish(parameters)
-            if least >= 0:
-                return parameters, steps + more, least
+        parameters, steps, least, cost = problem.follow(start.array())
+        if least >= 0 and cost <= _WARM_COST_MAX * len(problem.k):
+            return parameters, steps, least
     starts = kernel.cold_start(problem.k, problem.volatility, problem.weight, problem.years, problem.scale)
     found = [problem.minimise(each, problem.weight, 0.0, 60) for each in starts]
     parameters, _, _, _ = min(found, key=lambda each: each[1])

@@ -19,7 +19,11 @@ Floats = npt.NDArray[np.float64]
 
 _FAST = {"contract", "nsz"}
 _SLOPE_MIN, _SLOPE_MAX, _SINE_MAX = 1e-7, 1.998, 0.99995
-_DENSITY_MARGIN, _MARGIN = 0.002, 5e-4  # what the penalty aims beyond, so that a small shortfall is still free
+_DENSITY_MARGIN, _MARGIN, _RADIUS_MAX = (
+    0.002,
+    5e-4,
+    0.3,
+)  # what the penalty aims beyond, so that a small shortfall is still free
 
 
 @njit(cache=True, fastmath=_FAST)
@@ -39,6 +43,13 @@ def density_factor(parameters: Floats, k: float) -> float:
         return -1.0
     stem = 1.0 - k * first / (2.0 * w)
     return stem * stem - first * first / 4.0 * (1.0 / w + 0.25) + second / 2.0
+
+
+@njit(cache=True, fastmath=_FAST)
+def least_variance(parameters: Floats) -> float:
+    """Least total variance of the slice."""
+    level: float = parameters[0] + parameters[1] * parameters[4] * math.sqrt(1.0 - parameters[2] * parameters[2])
+    return level
 
 
 @njit(cache=True, fastmath=_FAST)
@@ -109,6 +120,11 @@ def _residuals(
             out[count + j] = lack
             out[count + size + j] = outside
             total += lack * lack + outside * outside
+        hole = 20.0 * penalty * max(0.0, _MARGIN - least_variance(parameters) / math.exp(x[2]))
+        wide = 0.1 * penalty * max(0.0, math.log(parameters[4] / (_RADIUS_MAX * grid[-1])))
+        out[count + 2 * size] = hole
+        out[count + 2 * size + 1] = wide
+        total += hole * hole + wide * wide
     return total
 
 
@@ -166,7 +182,7 @@ def minimise(
     """
     root_years = math.sqrt(years)
     x = to_coordinates(start)
-    count = k.shape[0] + (2 * grid.shape[0] if penalty > 0.0 else 0)
+    count = k.shape[0] + (2 * grid.shape[0] + 2 if penalty > 0.0 else 0)
     base, moved = np.empty(count), np.empty(count)
     jacobian = np.empty((5, count))
     normal, damped = np.empty((5, 5)), np.empty((5, 5))
@@ -295,7 +311,7 @@ def cold_start(k: Floats, volatility: Floats, weight: Floats, years: float, scal
 @njit(cache=True)
 def least_density_factor(parameters: Floats, grid: Floats) -> tuple[float, float]:
     """(smallest g, where) over the grid and over the same grid moved to the slice's own vertex and radius."""
-    least, where = np.inf, 0.0
+    least, where = (np.inf, 0.0) if least_variance(parameters) >= 0.0 else (-1.0, parameters[3])
     for j in range(grid.shape[0]):
         for k in (grid[j], around_vertex(parameters, grid, j)):
             g = density_factor(parameters, k)
