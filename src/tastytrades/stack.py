@@ -242,6 +242,8 @@ class Stack:
                 self.report(name, "stopped unexpectedly: starting it again")
                 self.servers[name] = self._restart_server(name, server)
                 changed = True
+                if name == "nats":
+                    self.report("nats", self._prepare())  # its streams may be gone with its data
         if changed:
             self._save_state()
 

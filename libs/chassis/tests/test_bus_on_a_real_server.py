@@ -21,12 +21,14 @@ from chassis.bus import (
     PublishError,
     latest,
     make_broker,
+    missing_consumers,
     ordered,
     provision,
     publish_durable,
     raw_client,
 )
 from chassis.embedded import Server, start_nats
+from chassis.service import Service, _reasons
 from chassis.settings import ServiceSettings
 from schemas import subjects
 from schemas.account import AuditEntry, Balance
@@ -265,6 +267,41 @@ async def test_consumers_go_on_after_the_server_was_killed(own_server: Server, t
     finally:
         again.stop()
     await asyncio.sleep(0)
+
+
+async def test_a_deleted_consumer_is_noticed(broker: NatsBroker) -> None:
+    """The framework would wait for ever, and the connection looks well: both presets are asked about by name."""
+
+    @broker.subscriber(**ordered(SUBJECT, subjects.AUDIT, "t-deleted"))
+    async def on_entry(message: AuditEntry) -> None: ...
+
+    @broker.subscriber(**latest(subjects.fact_balance(), subjects.STATE))
+    async def on_state(message: Balance) -> None: ...
+
+    await broker.start()
+    assert await missing_consumers(broker) == []
+    jetstream = raw_client(broker).jetstream()
+    await jetstream.delete_consumer(subjects.AUDIT.name, "t-deleted")
+    (state,) = await jetstream.consumers_info(subjects.STATE.name)
+    await jetstream.delete_consumer(subjects.STATE.name, state.name)
+    assert sorted(await missing_consumers(broker)) == sorted([SUBJECT, subjects.fact_balance()])
+
+
+async def test_a_frozen_server_is_not_ready_though_it_looks_connected(own_server: Server) -> None:
+    """Readiness asks for an answer; and a bus that is away is not a bus that lost its consumers."""
+    made = make_broker(Settings(nats_url=own_server.url))
+    await made.connect()
+    try:
+        own_server.process.send_signal(signal.SIGSTOP)
+        assert raw_client(made).is_connected
+        (reason,) = await _reasons(Service(Settings(), broker=made))
+        assert reason.startswith("nats: no answer")
+        assert await missing_consumers(made) == []
+    finally:
+        own_server.process.send_signal(signal.SIGCONT)
+        made._stopping_on_purpose = True  # type: ignore[attr-defined]
+        await made.stop()
+        own_server.stop()
 
 
 def test_a_preset_refuses_the_wrong_kind_of_stream() -> None:

@@ -117,14 +117,23 @@ async def test_a_failing_probe_is_named() -> None:
 
 PROGRAM = """
 import asyncio, time
-from chassis.bus import make_broker
+from nats.js.errors import NotFoundError
+from chassis.bus import make_broker, ordered, raw_client
 from chassis.service import Service, run
 from chassis.settings import ServiceSettings, load
+from schemas import subjects
+from schemas.account import AuditEntry
 class Settings(ServiceSettings):
     service = "risk"
     freeze: bool = False
     break_loop: bool = False
+    close_bus: bool = False
+    lose_consumer: bool = False
 settings = load(Settings)
+broker = make_broker(settings)
+if settings.lose_consumer:
+    @broker.subscriber(**ordered(subjects.fact_audit("lost"), subjects.AUDIT, "t-lost"))
+    async def on_entry(message: AuditEntry) -> None: ...
 async def loop():
     while True:
         await asyncio.sleep(0.2)
@@ -132,7 +141,14 @@ async def loop():
             time.sleep(60)
         if settings.break_loop:
             raise RuntimeError("broken")
-run(Service(settings, broker=make_broker(settings), loops=[loop]))
+        if settings.close_bus:
+            await raw_client(broker).close()
+        if settings.lose_consumer:
+            try:
+                await raw_client(broker).jetstream().delete_consumer("AUDIT", "t-lost")
+            except NotFoundError:
+                pass
+run(Service(settings, broker=broker, loops=[loop]))
 """
 
 
@@ -191,6 +207,15 @@ def test_a_failed_loop_ends_the_process_with_code_1(nats_url: str) -> None:
 def test_a_frozen_loop_ends_the_process_with_code_70(nats_url: str) -> None:
     """The watchdog is a thread: a frozen loop cannot notice itself."""
     assert start(nats_url, free_port(), TT_RISK_FREEZE="true").wait(40) == 70
+
+
+def test_a_bus_connection_closed_for_good_ends_the_process_with_code_70(nats_url: str) -> None:
+    """The framework would spin on it for ever and freeze the loop."""
+    assert start(nats_url, free_port(), TT_RISK_CLOSE_BUS="true").wait(30) == 70
+
+
+def test_a_deleted_consumer_ends_the_process_so_that_a_start_makes_it_anew(provisioned_nats_url: str) -> None:
+    assert start(provisioned_nats_url, free_port(), TT_RISK_LOSE_CONSUMER="true").wait(40) == 1
 
 
 async def test_the_clock_of_the_tests_moves_only_when_told(clock: object) -> None:

@@ -128,6 +128,23 @@ def raw_client(broker: NatsBroker) -> Client:
     return broker.connection
 
 
+async def missing_consumers(broker: NatsBroker) -> list[str]:
+    """Subjects whose consumer the server no longer has: their reader would wait for ever without a sign of it."""
+    gone = []
+    for subscriber in broker.subscribers:
+        subscription = getattr(subscriber, "subscription", None)
+        if subscription is None or not hasattr(subscription, "consumer_info"):
+            continue
+        try:
+            await subscription.consumer_info()
+        except NotFoundError:
+            subject = getattr(subscriber, "subject", subscription)
+            gone.append(str(getattr(subject, "broker_address", subject)))
+        except (nats.errors.Error, OSError):
+            continue  # away is not gone
+    return gone
+
+
 async def publish(broker: NatsBroker, subject: str, message: Message) -> None:
     """Publish on core NATS: may be lost, and raises at once while disconnected."""
     await raw_client(broker).publish(subject, message.model_dump_json().encode(), headers=_headers(message))

@@ -26,13 +26,13 @@ from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 from starlette.routing import Route
 
 from chassis import telemetry
-from chassis.bus import publish, raw_client
+from chassis.bus import missing_consumers, publish, raw_client
 from chassis.settings import ServiceSettings, SettingsError, load
 from schemas import subjects
 from schemas.account import Heartbeat
 
 EXIT_LOOP_SILENT, EXIT_SETTINGS = 70, 78
-WATCHDOG_SECONDS, HEARTBEAT_SECONDS, PROBE_SECONDS = 5.0, 1.0, 2.0
+WATCHDOG_SECONDS, HEARTBEAT_SECONDS, PROBE_SECONDS, CONSUMERS_SECONDS = 5.0, 1.0, 2.0, 5.0
 
 S = TypeVar("S", bound=ServiceSettings)
 
@@ -43,6 +43,10 @@ loop_lag = Gauge("tt_loop_lag_seconds", "How late the event loop woke up", ["ser
 ready = Gauge("tt_ready", "1 while every probe of the process answers", ["service"])
 stopped = Gauge("tt_stopped", "1 while the process knows of a stop, or knows no gate yet", ["service"])
 log = telemetry.get_logger("chassis.service")
+
+
+class ConsumerGoneError(RuntimeError):
+    """A stream consumer of this process was deleted on the server."""
 
 
 @dataclass(slots=True)
@@ -117,6 +121,8 @@ async def _serve(service: Service, pulse: _Pulse) -> int:
         await service.broker.start()
     tasks = [asyncio.create_task(_loop(each), name=getattr(each, "__name__", "loop")) for each in service.loops]
     tasks += [asyncio.create_task(_beat(service, pulse), name="heartbeat"), listening]
+    if service.broker is not None:
+        tasks.append(asyncio.create_task(_guard_consumers(service.broker), name="consumers"))
     stopping = asyncio.create_task(stop.wait(), name="stop")
     log.info("service.started", instance=settings.instance)
     done, _ = await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
@@ -128,6 +134,17 @@ async def _serve(service: Service, pulse: _Pulse) -> int:
     await asyncio.wait({listening}, timeout=5)
     log.info("service.stopped")
     return 1 if failed else 0
+
+
+async def _guard_consumers(broker: NatsBroker) -> None:
+    """End the process when the server lost a consumer: a start makes it anew."""
+    before: set[str] = set()
+    while True:
+        await asyncio.sleep(CONSUMERS_SECONDS)
+        gone = set(await missing_consumers(broker))
+        if lasting := gone & before:
+            raise ConsumerGoneError(f"the server lost the consumer of {', '.join(sorted(lasting))}")
+        before = gone
 
 
 async def _loop(loop: Callable[[], Awaitable[None]]) -> None:
