@@ -241,7 +241,7 @@ def test_fewer_than_five_gives_the_message_and_nothing_to_execute() -> None:
     assert result.basket.message == "Fewer than 5 trades meet criteria, do not execute."
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(-50, 50), st.integers(-40, 40), st.integers(0, 4), st.integers(0, 2)),

@@ -1,112 +1,148 @@
-"""Enumerate credit spreads and iron condors of one expiration as columns."""
+"""Expirations of a chain as groups of usable legs, and structures of one kind as columns."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 
 import numpy as np
 import numpy.typing as npt
 
+from optionmath.forward import parity_forward
+from optionmath.smile import Distribution, Smile, distribution, fit_smile
 from schemas.trade import SpreadType
-from strategies.chain import ChainSnapshot, Floats
+from strategies.chain import Bools, ChainSnapshot, Floats
 from strategies.rules import RuleSet
 
 Rows = npt.NDArray[np.int64]
-_NONE = -1
+SIDED = (
+    SpreadType.PUT_CREDIT_SPREAD,
+    SpreadType.CALL_CREDIT_SPREAD,
+    SpreadType.IRON_CONDOR,
+    SpreadType.IRON_BUTTERFLY,
+)
+"""Kinds made of credit verticals, in the order in which the compiled scan numbers them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Worlds:
+    """Distributions of the price at expiration: the market's, the forecast's, and the forecast's with volatility one
+    standard error higher."""
+
+    market: Distribution
+    forecast: Distribution
+    pessimist: Distribution
+
+
+@dataclass(slots=True)
+class Group:
+    """One expiration of one chain: its smile and its usable legs, puts before calls, each ascending by strike."""
+
+    chain: ChainSnapshot
+    day: date
+    puts: Rows
+    calls: Rows
+    smile: Smile | None
+    volatility_ratio: float = 1.0
+    """Forecast over market volatility."""
+    _worlds: Worlds | None = None
+
+    def worlds(self, rules: RuleSet) -> Worlds | None:
+        """The distributions at expiration, made once; None without a smile."""
+        if self._worlds is None and self.smile is not None:
+            market = distribution(self.smile)
+            ratio = self.volatility_ratio
+            forecast = market if ratio == 1.0 else distribution(self.smile, volatility_scale=ratio)
+            pessimist = distribution(self.smile, volatility_scale=ratio * (1 + rules.forecast_error))
+            self._worlds = Worlds(market, forecast, pessimist)
+        return self._worlds
+
+    def forget(self) -> None:
+        """Drop the distributions: they are made again when asked for."""
+        self._worlds = None
 
 
 @dataclass(frozen=True, slots=True)
 class Structures:
-    """Candidates of one expiration and one type. Legs are chain rows; -1 = no such leg.
+    """Structures of one kind and expiration as columns. Per share, credit positive.
 
-    Per share, credit positive: mid and natural. put_width and call_width are 0 where there is no such side.
+    rows[leg] holds the chain row of that leg in each structure; signs[leg] its contracts a unit, short negative;
+    shares: shares of the underlying a unit, in multiples of the contract's multiplier.
     """
 
     spread_type: SpreadType
-    short_put: Rows
-    long_put: Rows
-    short_call: Rows
-    long_call: Rows
+    rows: Rows
+    signs: tuple[int, ...]
     mid: Floats
     natural: Floats
-    put_width: Floats
-    call_width: Floats
+    risk: Floats
+    """Most that the legs can lose at expiration before the credit; inf when unlimited. The wider side of a condor."""
+    basis: Floats
+    """What the gap to the smile's value is measured against: the width, or the mid where there is no width."""
+    shares: int = 0
 
     def __len__(self) -> int:
         return len(self.mid)
 
-    @property
-    def width(self) -> Floats:
-        """The wider side: what can be lost, before the credit."""
-        return np.maximum(self.put_width, self.call_width)
-
-    def legs(self) -> tuple[Rows, ...]:
-        """Leg columns that exist for this type."""
-        return tuple(
-            rows for rows in (self.short_put, self.long_put, self.short_call, self.long_call) if rows[0] != _NONE
-        )
+    def one(self, index: int) -> Structures:
+        """The structure at `index` alone."""
+        cut = slice(index, index + 1)
+        return Structures(
+            self.spread_type, self.rows[:, cut], self.signs, self.mid[cut], self.natural[cut], self.risk[cut],
+            self.basis[cut], self.shares,
+        )  # fmt: skip
 
 
-def enumerate_expiration(chain: ChainSnapshot, rows: Rows, rules: RuleSet) -> list[Structures]:
-    """All structures of the rule set among the contracts `rows` of one expiration; empty types are left out."""
-    puts = _verticals(chain, rows[~chain.is_call[rows]], rules)
-    calls = _verticals(chain, rows[chain.is_call[rows]], rules)
-    found: list[Structures] = []
-    if SpreadType.PUT_CREDIT_SPREAD in rules.strategies and len(puts[0]):
-        found.append(_single(chain, puts, SpreadType.PUT_CREDIT_SPREAD))
-    if SpreadType.CALL_CREDIT_SPREAD in rules.strategies and len(calls[0]):
-        found.append(_single(chain, calls, SpreadType.CALL_CREDIT_SPREAD))
-    if SpreadType.IRON_CONDOR in rules.strategies and len(puts[0]) and len(calls[0]):
-        condors = _condors(chain, puts, calls)
-        if len(condors):
-            found.append(condors)
+def groups_of(chain: ChainSnapshot, rules: RuleSet) -> list[Group]:
+    """The expirations within the rule set's days, nearest first."""
+    rows = np.nonzero((chain.dte >= rules.dte_min) & (chain.dte <= rules.dte_max))[0]
+    if not len(rows):
+        return []
+    rows = rows[np.lexsort((chain.strike[rows], chain.is_call[rows], chain.expiration[rows]))]
+    days = chain.expiration[rows]
+    edges = [0, *(np.nonzero(days[1:] != days[:-1])[0] + 1).tolist(), len(rows)]
+    usable, is_call = chain.usable, chain.is_call
+    found = []
+    for begin, end in zip(edges, edges[1:], strict=False):
+        own = rows[begin:end]
+        good = own[usable[own]]
+        first_call = int(np.count_nonzero(~is_call[good]))
+        found.append(
+            Group(
+                chain, days[begin].astype("datetime64[D]").item(), good[:first_call], good[first_call:],
+                smile_of(chain, own),
+            )
+        )  # fmt: skip
     return found
 
 
-def _verticals(chain: ChainSnapshot, rows: Rows, rules: RuleSet) -> tuple[Rows, Rows]:
-    """(short, long) rows of every usable out-of-the-money credit vertical of one side within the width bound."""
-    rows = rows[chain.usable[rows]]
-    if len(rows) < 2:
-        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
-    strike, delta = chain.strike[rows], np.abs(chain.delta[rows])
+def sided(chain: ChainSnapshot, kind: SpreadType, legs: Sequence[Rows]) -> Structures:
+    """Columns of a kind made of credit verticals: legs are (sold, bought) rows of the put side, then of the call side."""
+    mid, natural = np.zeros(len(legs[0])), np.zeros(len(legs[0]))
+    width = np.zeros(len(legs[0]))
+    quotes = chain.mid
+    for short, long in zip(legs[::2], legs[1::2], strict=True):
+        mid = mid + (quotes[short] - quotes[long])
+        natural = natural + (chain.bid[short] - chain.ask[long])
+        width = np.maximum(width, np.abs(chain.strike[short] - chain.strike[long]))
+    return Structures(kind, np.vstack(legs), (-1, 1) * (len(legs) // 2), mid, natural, width, width)
+
+
+def smile_of(chain: ChainSnapshot, rows: Rows) -> Smile | None:
+    """Smile of one expiration around its parity forward; None when the quotes do not allow one."""
+    years, rate = float(chain.years[rows[0]]), chain.rate
+    strikes = np.unique(chain.strike[rows])
+    mids = {True: np.full(len(strikes), np.nan), False: np.full(len(strikes), np.nan)}
+    bid, ask = chain.bid[rows], chain.ask[rows]
     with np.errstate(invalid="ignore"):
-        sellable = (delta >= rules.short_delta_min) & (delta <= rules.short_delta_max)
-    distance = strike[:, None] - strike[None, :]
-    distance = np.where(chain.is_call[rows][:, None], -distance, distance)
-    short, long = np.nonzero(sellable[:, None] & (distance > 0) & (distance <= rules.width_max))
-    return rows[short], rows[long]
-
-
-def _single(chain: ChainSnapshot, side: tuple[Rows, Rows], spread_type: SpreadType) -> Structures:
-    short, long = side
-    mid, natural, width = _side_prices(chain, short, long)
-    nothing, zero = np.full(len(short), _NONE, dtype=np.int64), np.zeros(len(short))
-    if spread_type is SpreadType.PUT_CREDIT_SPREAD:
-        return Structures(spread_type, short, long, nothing, nothing, mid, natural, width, zero)
-    return Structures(spread_type, nothing, nothing, short, long, mid, natural, zero, width)
-
-
-def _condors(chain: ChainSnapshot, puts: tuple[Rows, Rows], calls: tuple[Rows, Rows]) -> Structures:
-    put_index, call_index = np.nonzero(chain.strike[puts[0]][:, None] < chain.strike[calls[0]][None, :])
-    put_mid, put_natural, put_width = _side_prices(chain, *puts)
-    call_mid, call_natural, call_width = _side_prices(chain, *calls)
-    return Structures(
-        SpreadType.IRON_CONDOR,
-        puts[0][put_index],
-        puts[1][put_index],
-        calls[0][call_index],
-        calls[1][call_index],
-        put_mid[put_index] + call_mid[call_index],
-        put_natural[put_index] + call_natural[call_index],
-        put_width[put_index],
-        call_width[call_index],
-    )
-
-
-def _side_prices(chain: ChainSnapshot, short: Rows, long: Rows) -> tuple[Floats, Floats, Floats]:
-    mid = chain.mid
-    return (
-        mid[short] - mid[long],
-        chain.bid[short] - chain.ask[long],
-        np.abs(chain.strike[short] - chain.strike[long]),
-    )
+        usable = (bid > 0) & (ask > bid) & np.isfinite(ask)
+    mid = np.where(usable, (bid + ask) / 2, np.nan)
+    is_call: Bools = chain.is_call[rows]
+    for side, column in mids.items():
+        own = is_call == side
+        column[np.searchsorted(strikes, chain.strike[rows][own])] = mid[own]
+    forward = parity_forward(strikes, mids[True], mids[False], years, rate, near=chain.spot)
+    if forward is None:
+        return None
+    return fit_smile(forward.price, years, rate, chain.strike[rows], mid, ask - bid, is_call)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Literal
@@ -10,11 +11,26 @@ import numpy as np
 
 from optionmath.smile import Distribution
 from strategies.chain import Bools, ChainSnapshot, Floats
-from strategies.enumeration import Structures
+from strategies.enumeration import SIDED, Group, Rows, Structures
 from strategies.fill_model import expected_fill
 from strategies.rules import RuleSet
 
 Comparison = Literal[">=", "<="]
+RULES = (
+    "pop_min",
+    "fair_value_gap_pct_max",
+    "credit_to_max_loss_min",
+    "max_loss_pct_of_net_liq",
+    "open_interest_min",
+    "volume_min",
+    "spread_pct_max",
+    "quote_max_age_seconds",
+)
+"""Rules of a structure, in the order of the compiled scan's bits."""
+GROUP_RULES = ("days_clear_of_event_min",)
+"""Rules that hold or fail for a whole expiration."""
+LEAST_PROFIT = 0.01
+"""$ per share from which an outcome counts as profit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +54,7 @@ class Rule:
     def margin(self, index: int) -> float | None:
         """Room left (positive) or missing (negative), in the rule's unit."""
         value = float(self.value[index])
-        if np.isnan(value):
+        if not np.isfinite(value):
             return None
         return value - self.limit if self.comparison == ">=" else self.limit - value
 
@@ -59,98 +75,133 @@ class Judged:
         return np.asarray(np.logical_and.reduce([rule.passed for rule in self.rules]))
 
 
-def judge(
-    chain: ChainSnapshot,
-    structures: Structures,
-    market: Distribution | None,
-    rules: RuleSet,
-    *,
-    net_liq: float | None,
-    expiration: date,
-    today: date,
-) -> Judged:
+def usable_net_liq(net_liq: float | None) -> float:
+    """Dollars, or NaN when unknown or not positive: a share of nothing is no limit."""
+    return float(net_liq) if net_liq is not None and net_liq > 0 else float("nan")
+
+
+def days_clear(group: Group, today: date) -> float:
+    """Days from the expiration to the next earnings report; NaN when none is scheduled after today."""
+    earnings = group.chain.facts.earnings_date
+    return float("nan") if earnings is None or earnings < today else float((earnings - group.day).days)
+
+
+def judge(group: Group, structures: Structures, rules: RuleSet, *, net_liq: float | None, today: date) -> Judged:
     """Apply every hard filter to every structure. A missing distribution or net liq fails the rules that need it."""
-    legs = structures.legs()
+    chain, legs = group.chain, structures.rows
+    worlds = group.worlds(rules)
+    market = worlds.market if worlds else None
     with np.errstate(invalid="ignore", divide="ignore"):
-        spread_pct = 100 * (chain.ask - chain.bid) / chain.mid
-        widest = np.maximum.reduce([spread_pct[rows] for rows in legs])
+        spread_pct = 100 * (chain.ask[legs] - chain.bid[legs]) / ((chain.bid[legs] + chain.ask[legs]) / 2)
+        widest = np.max(spread_pct, axis=0)
         credit = expected_fill(structures.mid, structures.natural, widest)
-        max_loss = structures.width - credit
+        max_loss = structures.risk - credit
         ratio = np.where(max_loss > 0, credit / max_loss, np.nan)
-    loss_pct = np.full(len(structures), np.nan) if net_liq is None else 100 * max_loss * chain.multiplier / net_liq
-    earnings = chain.facts.earnings_date
-    clear = np.nan if earnings is None or earnings < today else float((earnings - expiration).days)
+        loss_pct = 100 * max_loss * chain.multiplier / usable_net_liq(net_liq)
+        gap_pct = 100 * np.abs(_fair_value_gap(structures, chain, market)) / structures.basis
+    pop = profit_probability(structures, chain, credit, market)
+    clear = np.full(len(structures), days_clear(group, today))
     return Judged(
         structures,
         credit,
         max_loss,
         (
-            Rule("pop_min", profit_probability(structures, chain, credit, market), rules.pop_min, ">=", "probability"),
-            Rule(
-                "fair_value_gap_pct_max",
-                _fair_value_gap(structures, chain, market),
-                rules.fair_value_gap_pct_max,
-                "<=",
-                "% of width",
-            ),
+            Rule("pop_min", pop, rules.pop_min, ">=", "probability"),
+            Rule("fair_value_gap_pct_max", gap_pct, rules.fair_value_gap_pct_max, "<=", "% of width"),
             Rule("credit_to_max_loss_min", ratio, rules.credit_to_max_loss_min, ">=", "ratio"),
             Rule("max_loss_pct_of_net_liq", loss_pct, rules.max_loss_pct_of_net_liq, "<=", "% of net liq"),
-            Rule("open_interest_min", _least(chain.open_interest, legs), rules.open_interest_min, ">=", "contracts"),
-            Rule("volume_min", _least(chain.volume, legs), rules.volume_min, ">=", "contracts"),
+            Rule("open_interest_min", np.min(chain.open_interest[legs], axis=0), rules.open_interest_min, ">=", "contracts"),
+            Rule("volume_min", np.min(chain.volume[legs], axis=0), rules.volume_min, ">=", "contracts"),
             Rule("spread_pct_max", widest, rules.spread_pct_max, "<=", "% of mid"),
             Rule(
                 "quote_max_age_seconds",
-                np.maximum.reduce([chain.quote_age_seconds[rows] for rows in legs]),
+                np.max(chain.quote_age_seconds[legs], axis=0),
                 rules.quote_max_age_seconds,
                 "<=",
                 "s",
             ),
             Rule(
                 "days_clear_of_event_min",
-                np.full(len(structures), clear),
+                clear,
                 float(rules.days_clear_of_event_min),
                 ">=",
                 "days",
                 absent_passes=True,
             ),
         ),
-    )
+    )  # fmt: skip
 
 
-def _least(column: Floats, legs: tuple[np.ndarray[tuple[int], np.dtype[np.int64]], ...]) -> Floats:
-    return np.asarray(np.minimum.reduce([column[rows] for rows in legs]))
+def shortfall(rules: Sequence[Rule]) -> Floats:
+    """How far each candidate is from passing: rules failed, plus their relative misses; missing facts are 100 away."""
+    total = np.zeros(len(rules[0].value))
+    for rule in rules:
+        gap = np.abs(rule.value - rule.limit) / (abs(rule.limit) or 1.0)
+        total += np.where(rule.passed, 0.0, 1.0 + np.minimum(np.nan_to_num(gap, nan=100.0, posinf=100.0), 100.0))
+    return total
+
+
+def most_loss_per_share(rules: RuleSet, multiplier: int, net_liq: float | None) -> float:
+    """Largest double l with 100 · l · multiplier / net liq <= the limit, as those operations round; −inf if unknown."""
+    total, limit = usable_net_liq(net_liq), rules.max_loss_pct_of_net_liq
+    if np.isnan(total):
+        return -np.inf
+    loss = limit * total / (100 * multiplier)
+    while 100 * loss * multiplier / total <= limit:
+        loss = float(np.nextafter(loss, np.inf))
+    while 100 * loss * multiplier / total > limit:
+        loss = float(np.nextafter(loss, -np.inf))
+    return loss
 
 
 def _fair_value_gap(structures: Structures, chain: ChainSnapshot, market: Distribution | None) -> Floats:
+    """Mid less the smile's own value, $ per share; side by side, so that it adds up as the sides do."""
     if market is None:
         return np.full(len(structures), np.nan)
-    gap = np.abs(structures.mid - expected_cost(structures, chain, market))
-    return np.asarray(100 * gap / structures.width)
+    if structures.spread_type not in SIDED:
+        return np.asarray(structures.mid - expected_cost(structures, chain, market))
+    gap, mid = np.zeros(len(structures)), chain.mid
+    for short, long in zip(structures.rows[::2], structures.rows[1::2], strict=True):
+        gap = gap + ((mid[short] - mid[long]) - (_worth(chain, short, market) - _worth(chain, long, market)))
+    return gap
 
 
 def expected_cost(structures: Structures, chain: ChainSnapshot, spread: Distribution) -> Floats:
-    """Expected loss of the sold sides at expiration, undiscounted, $ per share: what the credit must pay for."""
+    """Expected loss of the legs at expiration, undiscounted, $ per share: what the credit must pay for."""
+    if structures.spread_type in SIDED:
+        cost = np.zeros(len(structures))
+        for short, long in zip(structures.rows[::2], structures.rows[1::2], strict=True):
+            cost = cost + (_worth(chain, short, spread) - _worth(chain, long, spread))
+        return cost
     cost = np.zeros(len(structures))
-    if structures.short_put[0] >= 0:
-        cost += spread.put_value(chain.strike[structures.short_put]) - spread.put_value(
-            chain.strike[structures.long_put]
-        )
-    if structures.short_call[0] >= 0:
-        cost += spread.call_value(chain.strike[structures.short_call]) - spread.call_value(
-            chain.strike[structures.long_call]
-        )
+    for rows, sign in zip(structures.rows, structures.signs, strict=True):
+        cost = cost - sign * _worth(chain, rows, spread)
     return cost
+
+
+def _worth(chain: ChainSnapshot, rows: Rows, spread: Distribution) -> Floats:
+    """E[payoff] of each row's option, $ per share. Rows of one leg are all calls or all puts."""
+    strikes = chain.strike[rows]
+    if len(rows) and chain.is_call[rows[0]]:
+        return spread.call_value(strikes)
+    return spread.put_value(strikes)
 
 
 def profit_probability(
     structures: Structures, chain: ChainSnapshot, credit: Floats, market: Distribution | None
 ) -> Floats:
-    """P(at least a cent of profit at expiration): between the breakevens, moved a cent inwards."""
+    """P(at least a cent of profit at expiration); NaN without a distribution."""
     if market is None:
         return np.full(len(structures), np.nan)
+    return _between_breakevens(structures, chain, credit, market)
+
+
+def _between_breakevens(structures: Structures, chain: ChainSnapshot, credit: Floats, market: Distribution) -> Floats:
+    """Of credit verticals and their pairs: between the breakevens, moved a cent inwards."""
     below, above = np.zeros(len(structures)), np.ones(len(structures))
-    if structures.short_put[0] >= 0:
-        below = market.below(chain.strike[structures.short_put] - credit + 0.01)
-    if structures.short_call[0] >= 0:
-        above = market.below(chain.strike[structures.short_call] + credit - 0.01)
-    return np.asarray(np.where(credit > 0.01, np.maximum(above - below, 0.0), 0.0))
+    for short in structures.rows[::2]:
+        if len(short) and chain.is_call[short[0]]:
+            above = market.below(chain.strike[short] + credit - LEAST_PROFIT)
+        else:
+            below = market.below(chain.strike[short] - credit + LEAST_PROFIT)
+    return np.asarray(np.where(credit > LEAST_PROFIT, np.maximum(above - below, 0.0), 0.0))

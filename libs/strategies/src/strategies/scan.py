@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
 import numpy as np
 
-from optionmath.forward import parity_forward
 from optionmath.sessions import market_date
-from optionmath.smile import Smile, distribution, fit_smile
-from schemas.trade import Candidate
-from strategies.basket import Basket, choose
-from strategies.chain import ChainSnapshot
-from strategies.enumeration import Rows, enumerate_expiration
-from strategies.filters import Judged, judge
+from schemas.trade import Candidate, RuleResult
+from strategies.basket import Basket, Pool, basket_of, numbered, ranks, select
+from strategies.batch import Facets, Found, Kept, Tally, find
+from strategies.chain import ChainSnapshot, Floats
+from strategies.enumeration import SIDED, Group, Structures, groups_of, sided, smile_of
+from strategies.filters import judge
 from strategies.rules import RuleSet
-from strategies.score import Scored, score
-from strategies.verdict import Finder
+from strategies.score import direction, volatility_ratio
+from strategies.verdict import Writer, rule_result
+
+BATCH_LEGS = 20_000
+"""Usable contracts judged at a time: enough to keep a core busy, few enough to bound memory."""
+PASSED_WRITTEN = 100
+"""Candidates written with every reason, best first; the basket's are written besides, all that passed are counted."""
+GROUPS_REMEMBERED = 512
+"""Expirations whose distributions stay in memory until the candidates are written; beyond, they are made again."""
 
 
 @dataclass(slots=True)
@@ -43,6 +51,137 @@ class ScanResult:
     basket: Basket = field(default_factory=Basket)
 
 
+@dataclass(slots=True)
+class _Search:
+    """Prepares expirations, has them judged in batches and joins what the batches found."""
+
+    writer: Writer
+    groups: list[Group] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
+    found: list[Found] = field(default_factory=list)
+    _judged: int = 0
+    """Groups handed out so far."""
+    _legs: int = 0
+    """Usable contracts that wait."""
+    _running: list[Future[Found]] = field(default_factory=list)
+
+    def take(self, chain: ChainSnapshot, workers: ThreadPoolExecutor) -> str:
+        """Prepare one chain; returns why it cannot be scanned, or an empty string."""
+        rules = self.writer.rules
+        if not chain.spot > 0:
+            return "no price of the underlying"
+        groups = groups_of(chain, rules)
+        if not groups:
+            return f"no expiration within {rules.dte_min}–{rules.dte_max} days"
+        for group in groups:
+            if group.smile is not None:
+                known = chain.facts.historical_volatility
+                group.volatility_ratio = volatility_ratio(group.smile.at_the_money, known, rules)
+            self._legs += len(group.puts) + len(group.calls)
+        self.groups += groups
+        if self._legs >= BATCH_LEGS:
+            self._running.append(workers.submit(self._find, self._judged, len(self.groups), self._distance_max()))
+            self._judged, self._legs = len(self.groups), 0
+        return "" if any(group.smile for group in groups) else "no expiration has enough usable quotes for a smile"
+
+    def finish(self, workers: ThreadPoolExecutor) -> None:
+        """Judge what still waits and join the batches in their order."""
+        if self._judged < len(self.groups):
+            self._running.append(workers.submit(self._find, self._judged, len(self.groups), self._distance_max()))
+        self.found = [each.result() for each in self._running]
+        for each in self.found:
+            self.tally.add(each.tally)
+
+    def _find(self, first: int, last: int, distance_max: float) -> Found:
+        writer = self.writer
+        found = find(
+            self.groups[first:last], first, writer.rules, net_liq=writer.net_liq, spy_price=writer.spy_price,
+            today=writer.today, distance_max=distance_max,
+        )  # fmt: skip
+        if last > GROUPS_REMEMBERED:
+            for group in self.groups[first:last]:
+                group.forget()
+        return found
+
+    def _distance_max(self) -> float:
+        """Distance of the last near miss known so far: nothing farther can be among the nearest."""
+        done = [each.result().nearest.key for each in self._running if each.done()]
+        known = np.sort(np.concatenate(done)) if done else np.empty(0)
+        count = self.writer.rules.near_misses
+        return float(known[count - 1]) if 0 < count <= len(known) else np.inf
+
+    def nearest(self) -> list[tuple[Group, Structures]]:
+        """The nearest misses of all batches, nearest first."""
+        kept = _joined([each.nearest for each in self.found])
+        order = np.argsort(kept.key, kind="stable")[: self.writer.rules.near_misses]
+        return [self.structure(kept, int(i)) for i in order]
+
+    def structure(self, kept: Kept, index: int) -> tuple[Group, Structures]:
+        """One structure that was kept, as columns of length one."""
+        group = self.groups[kept.group[index]]
+        legs = [kept.rows[index, k : k + 1] for k in range(4) if kept.rows[index, k] >= 0]
+        return group, sided(group.chain, SIDED[kept.kind[index]], legs)
+
+    def pool(self, kept: Kept) -> Pool:
+        """What ranks and bounds a basket, of everything that passed."""
+        facets = [each.facets for each in self.found]
+        signs = np.array([direction(kind) for kind in SIDED])[kept.kind]
+        facts = [group.chain.facts for group in self.groups]
+        symbols = numbered([group.chain.underlying_symbol for group in self.groups])
+        sectors = numbered([each.sector for each in facts])
+        momentum = np.array([np.nan if each.momentum_z is None else each.momentum_z for each in facts])
+        flow = np.array([np.nan if each.flow_z is None else each.flow_z for each in facts])
+        return Pool(
+            kept.key, signs * momentum[kept.group], signs * flow[kept.group], _column(facets, "liquidity"),
+            _column(facets, "delta"), _column(facets, "vega"), symbols[kept.group], sectors[kept.group],
+        )  # fmt: skip
+
+
+def _joined(parts: Sequence[Kept]) -> Kept:
+    if not parts:
+        return Kept(*(np.empty(0, dtype=np.int64) for _ in range(2)), np.empty((0, 4), dtype=np.int64), np.empty(0))
+    return Kept(
+        np.concatenate([each.group for each in parts]),
+        np.concatenate([each.kind for each in parts]),
+        np.concatenate([each.rows for each in parts]),
+        np.concatenate([each.key for each in parts]),
+    )
+
+
+def _column(facets: Sequence[Facets], name: str) -> Floats:
+    return np.concatenate([getattr(each, name) for each in facets]) if facets else np.empty(0)
+
+
+def _write(search: _Search, result: ScanResult, busy: frozenset[str]) -> None:
+    """Choose the basket among everything kept, then write the best, the basket and the near misses."""
+    rules, writer = result.rules, search.writer
+    kept = _joined([each.passed for each in search.found])
+    pool = search.pool(kept)
+    order = ranks(pool)
+    taken = np.array([search.groups[index].chain.underlying_symbol in busy for index in kept.group], dtype=np.bool_)
+    free = np.nonzero(~taken)[0] if busy else np.arange(len(kept.key))
+    selection = select(pool.of(free), rules, result.net_liq)
+    chosen, greedy = ([int(free[i]) for i in picked] for picked in (selection.chosen, selection.greedy))
+    shown = dict.fromkeys([*order[:PASSED_WRITTEN].tolist(), *chosen, *greedy])
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(1, len(order) + 1)
+    written = {
+        index: writer.write(*search.structure(kept, index)).model_copy(update={"rank": int(rank[index])})
+        for index in sorted(shown, key=lambda index: int(rank[index]))
+    }
+    result.passed = list(written.values())
+    result.near_misses = [writer.write(group, structure) for group, structure in search.nearest()]
+    result.basket = basket_of([written[index] for index in chosen], [written[index] for index in greedy], rules)
+
+
+def explain(
+    group: Group, structure: Structures, rules: RuleSet, *, net_liq: float | None, today: date
+) -> tuple[RuleResult, ...]:
+    """Every rule's value, limit and margin for one structure of a prepared expiration."""
+    judged = judge(group, structure, rules, net_liq=net_liq, today=today)
+    return tuple(rule_result(rule, 0) for rule in judged.rules)
+
+
 def scan(
     chains: Iterable[ChainSnapshot],
     rules: RuleSet,
@@ -58,75 +197,26 @@ def scan(
 
     spy_price is needed for beta-weighted deltas; without it they stay unknown. Underlyings in `busy` are judged but
     stay out of the basket: something is held or being worked there. `today` is the exchange's date, by default that of
-    `now`. One chain is held in memory at a time.
+    `now`. Expirations are judged in batches on every core while the next ones are prepared; the answer does not depend
+    on how they are divided.
     """
     result = ScanResult(rules, now, net_liq)
-    finder = Finder(rules, now, net_liq, spy_price, cycle_id)
-    for chain in chains:
-        result.underlyings += 1
-        result.contracts += len(chain.strike)
-        result.quotes_usable += int(chain.usable.sum())
-        result.data_quality.update(chain.data_quality())
-        if reason := _scan_chain(chain, rules, net_liq, today or market_date(now), result, finder):
-            result.skipped[chain.underlying_symbol] = reason
-    result.passed = finder.ranked()
-    result.near_misses = finder.nearest()
-    free = [candidate for candidate in result.passed if candidate.underlying_symbol not in busy]
-    result.basket = choose(free, rules, net_liq)
+    writer = Writer(rules, now, net_liq, spy_price, cycle_id, today or market_date(now))
+    search = _Search(writer)
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as workers:
+        for chain in chains:
+            result.underlyings += 1
+            result.contracts += len(chain.strike)
+            result.quotes_usable += int(chain.usable.sum())
+            result.data_quality.update(chain.data_quality())
+            if reason := search.take(chain, workers):
+                result.skipped[chain.underlying_symbol] = reason
+        search.finish(workers)
+    result.evaluated, result.passed_count = search.tally.evaluated, search.tally.passed
+    result.rejected_by_rule.update(search.tally.refused)
+    result.only_rejected_by_rule.update(search.tally.alone)
+    _write(search, result, busy)
     return result
 
 
-def _scan_chain(
-    chain: ChainSnapshot, rules: RuleSet, net_liq: float | None, today: date, result: ScanResult, finder: Finder
-) -> str:
-    """Scan one chain; returns why it could not be scanned, or an empty string."""
-    if not chain.spot > 0:
-        return "no price of the underlying"
-    window = np.unique(chain.expiration[(chain.dte >= rules.dte_min) & (chain.dte <= rules.dte_max)])
-    if not len(window):
-        return f"no expiration within {rules.dte_min}–{rules.dte_max} days"
-    without_smile = 0
-    for expiration in window:
-        rows = np.nonzero(chain.expiration == expiration)[0]
-        smile = smile_of(chain, rows)
-        without_smile += smile is None
-        market = distribution(smile) if smile else None
-        day = expiration.astype("datetime64[D]").item()
-        for structures in enumerate_expiration(chain, rows, rules):
-            judged = judge(chain, structures, market, rules, net_liq=net_liq, expiration=day, today=today)
-            scored = score(chain, judged, smile, rules) if smile else None
-            _count(result, judged)
-            finder.offer(chain, judged, scored, market, day)
-    return "no expiration has enough usable quotes for a smile" if without_smile == len(window) else ""
-
-
-def _count(result: ScanResult, judged: Judged) -> None:
-    failures = np.vstack([~rule.passed for rule in judged.rules])
-    sole = failures.sum(axis=0) == 1
-    result.evaluated += len(judged.structures)
-    result.passed_count += int((~failures.any(axis=0)).sum())
-    for rule, failed in zip(judged.rules, failures, strict=True):
-        if count := int(failed.sum()):
-            result.rejected_by_rule[rule.name] += count
-        if count := int((failed & sole).sum()):
-            result.only_rejected_by_rule[rule.name] += count
-
-
-def smile_of(chain: ChainSnapshot, rows: Rows) -> Smile | None:
-    """Smile of one expiration around its parity forward; None when the quotes do not allow one."""
-    years, rate = float(chain.years[rows[0]]), chain.rate
-    strikes = np.unique(chain.strike[rows])
-    mids = {True: np.full(len(strikes), np.nan), False: np.full(len(strikes), np.nan)}
-    mid = chain.mid
-    for side, column in mids.items():
-        own = rows[chain.is_call[rows] == side]
-        column[np.searchsorted(strikes, chain.strike[own])] = mid[own]
-    forward = parity_forward(strikes, mids[True], mids[False], years, rate, near=chain.spot)
-    if forward is None:
-        return None
-    return fit_smile(
-        forward.price, years, rate, chain.strike[rows], mid[rows], (chain.ask - chain.bid)[rows], chain.is_call[rows]
-    )
-
-
-__all__: Sequence[str] = ("ScanResult", "Scored", "scan", "smile_of")
+__all__: Sequence[str] = ("ScanResult", "explain", "scan", "smile_of")
