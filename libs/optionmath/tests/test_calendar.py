@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -32,6 +34,7 @@ from optionmath.calendar import (
 from optionmath.sessions import NEW_YORK, is_session
 
 SCALE = int(os.environ.get("TT_TEST_SCALE", "1"))
+SHARED = Path(os.environ.get("TT_SHARED_DATA", Path(__file__).parents[4] / "shared" / "data"))
 
 months = st.tuples(st.integers(1990, 2035), st.integers(1, 11)).filter(lambda pair: pair > (1990, 1))
 roots = st.sampled_from(("SPY", "AAPL", "SPX", "SPXW", "VIX", "NDX", "XSP"))
@@ -180,3 +183,19 @@ def test_a_contract_settles_on_its_day_and_trades_no_later_than_a_quarter_hour_a
     assert settled.astimezone(NEW_YORK).date() == day
     assert stop <= settled + timedelta(minutes=15)
     assert settlement is Settlement.PM or stop < settled
+
+
+def test_recorded_expirations_follow_the_rules() -> None:
+    """SPX of 2026: every SPX date is monthly, every SPXW date a session; before 2015 every Saturday is monthly."""
+    index, old = SHARED / "chains_cboe_2026" / "SPX.parquet", SHARED / "lean_options" / "eod_universes.parquet"
+    if not (index.exists() and old.exists()):
+        pytest.skip(f"recorded chains are not at {index}: set TT_SHARED_DATA")
+    pairs = pl.read_parquet(index, columns=["root", "expiry"]).unique().rows()
+    assert len(pairs) > 60
+    for root, day in pairs:
+        assert last_session(day) == day
+        assert settlement_of(root, day) is (Settlement.AM if root == "SPX" else Settlement.PM)
+        assert root == "SPXW" or expiration_kind(day) is ExpirationKind.MONTHLY
+    saturdays = [day for day in pl.read_parquet(old)["expiry"].unique() if day.weekday() == 5]
+    assert len(saturdays) >= 9
+    assert all(day == monthly_listed_date(day.year, day.month) for day in saturdays)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from decimal import Decimal
+from pathlib import Path
 
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,6 +25,7 @@ from optionmath.ticks import (
 
 SCALE = int(os.environ.get("TT_TEST_SCALE", "1"))
 
+SHARED = Path(os.environ.get("TT_SHARED_DATA", Path(__file__).parents[4] / "shared" / "data"))
 D = Decimal
 CRUEL = TickGrid((TickBand(D("0.03"), D("1.00")), TickBand(D("0.7"), D("2.5")), TickBand(D("0.25"))))
 """Thresholds that are multiples of no tick."""
@@ -131,3 +134,16 @@ def test_what_is_no_price_is_refused(price: str) -> None:
     assert not PENNY_CLASS.is_valid(D(price))
     with pytest.raises(ValueError, match="not a price"):
         PENNY_CLASS.round(D(price), Direction.NEAREST)
+
+
+@pytest.mark.parametrize(("name", "penny_class"), [("SPX", False), ("SPY", True), ("MOD", True)])
+def test_every_recorded_quote_lies_on_its_grid(name: str, penny_class: bool) -> None:
+    """Bids and asks of 21 sessions in 2026: an index, a fund, a share."""
+    path = SHARED / "chains_cboe_2026" / f"{name}.parquet"
+    if not path.exists():
+        pytest.skip(f"recorded chains are not at {path}: set TT_SHARED_DATA")
+    frame = pl.read_parquet(path, columns=["bid", "ask"])
+    quotes = pl.concat([frame["bid"], frame["ask"]]).unique().to_list()
+    grid = option_grid(name, penny_class=penny_class)
+    assert len(quotes) > 1_000
+    assert [each for each in quotes if not grid.is_valid(D(str(round(each, 2))))] == []
