@@ -20,6 +20,7 @@ import httpx
 import pytest
 
 from tastytrades import runtime
+from testkit.plugin import open_to_servers
 
 START_SECONDS = 120.0
 ACCOUNT = "5WT00001"
@@ -139,8 +140,7 @@ def stop(process: subprocess.Popen[bytes]) -> int:
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """An armed system with room in its limits, shared by the tests of this folder."""
     folder = tmp_path_factory.mktemp("system")
-    for each in (folder, *folder.parents[:2]):
-        each.chmod(0o755)
+    open_to_servers(folder)
     process = start(folder, "--auto", environment=ROOM)
     running = await_running(folder, process)
     yield running

@@ -14,9 +14,11 @@ import pytest
 from e2e.conftest import ACCOUNT, System, await_running, faults_in_the_books, propose_some, start, stop
 from schemas import subjects
 from testkit import eventually
+from testkit.plugin import open_to_servers
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 
+STOPS = 5 * int(os.environ.get("TT_TEST_SCALE", "1"))
 CRASHES = ("executor", "risk", "tastysim", "gateway", "marketdata", "scanner", "analyzer", "nats", "postgres", "valkey")
 
 
@@ -113,6 +115,51 @@ async def test_a_raw_message_stops_everything(system: System) -> None:
     await resume(system)
 
 
+async def test_no_permit_is_given_after_a_raw_stop_has_committed(system: System) -> None:
+    """Stops that race with proposals in flight: whatever was sent had its permit before the gate's commit."""
+    for _ in range(STOPS):
+        await resume(system)
+        before = await sent(system)
+
+        async def one_is_sent(count: int = before) -> bool:
+            propose_some(system, 3)
+            return await sent(system) > count
+
+        await eventually(one_is_sent, timeout=60, every=0.05)
+        client = await nats.connect(system.state.nats_url)
+        await client.publish(subjects.KILL, b"stop")
+        await client.flush()
+        await client.close()
+        propose_some(system, 3)
+        await eventually(lambda: gate_is_shut(system), timeout=10, every=0.02)
+        await eventually(lambda: nothing_is_left(system), timeout=20, every=0.1)
+        late = await system.rows(
+            "SELECT intent_id FROM ledger.intent, ledger.gate WHERE scope = 'all' AND submitting_at > changed_at"
+        )
+        assert not late
+    await books_agree(system)
+    await resume(system)
+
+
+async def sent(system: System) -> int:
+    rows = await system.rows("SELECT count(*) AS n FROM ledger.intent WHERE submitting_at IS NOT NULL")
+    return int(rows[0]["n"])
+
+
+async def gate_is_shut(system: System) -> bool:
+    rows = await system.rows("SELECT mode FROM ledger.gate WHERE scope = 'all'")
+    return bool(rows[0]["mode"] == "cancel_working")
+
+
+async def nothing_is_left(system: System) -> bool:
+    """Every intent is at its end: what was approved is withdrawn, what worked is cancelled."""
+    rows = await system.rows(
+        "SELECT count(*) AS n FROM ledger.intent WHERE state IN "
+        "('approved', 'submitting', 'acked', 'working', 'cancel_pending', 'replace_pending')"
+    )
+    return bool(rows[0]["n"] == 0)
+
+
 async def test_a_stop_through_the_api_is_confirmed_and_resumed_with_a_reason(system: System) -> None:
     """Every process confirms, the executor finds nothing working; resuming without a reason is refused."""
     await resume(system)
@@ -178,8 +225,7 @@ async def test_kill_9_of_any_process_doubles_and_loses_nothing(system: System, n
 async def test_a_second_start_finds_its_data_again(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Ctrl-C stops cleanly; the same folder goes on with the same ledger, gate and login."""
     folder = tmp_path_factory.mktemp("again")
-    for each in (folder, *folder.parents[:2]):
-        each.chmod(0o755)
+    open_to_servers(folder)
     process = start(folder, "--no-web")
     first = await_running(folder, process)
     first.post("/control/kill", {"why": "kept over a restart"})

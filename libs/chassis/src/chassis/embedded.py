@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TypedDict
 
 _NOBODY = 65534
+_NAMESPACE = ("unshare", "--user", "--map-user=1000", "--map-group=1000")
 _READY_SECONDS = 30.0
 _BUSY_SECONDS = 0.02
 
@@ -181,14 +182,17 @@ def _unprivileged(data_dir: Path, cluster: Path, binaries: Path) -> tuple[list[s
     if owner == _NOBODY or (owner is None and reachable):
         os.chown(data_dir, _NOBODY, _NOBODY)
         return [], {"user": _NOBODY, "group": _NOBODY, "extra_groups": []}
-    namespace = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
-    try:
-        allowed = subprocess.run([*namespace, "true"], capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        allowed = False
-    if not allowed:
+    if not user_namespaces_work():
         raise ServerStartError("PostgreSQL", f"it may not run as root and user nobody cannot enter {data_dir}", _REACH)
-    return namespace, {}
+    return [*_NAMESPACE], {}
+
+
+def user_namespaces_work() -> bool:
+    """Whether this machine lets root run a program as an ordinary user of a namespace; containers often forbid it."""
+    try:
+        return subprocess.run([*_NAMESPACE, "true"], capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
 
 
 def _die_with_parent() -> None:

@@ -58,13 +58,18 @@ def _redis_container() -> tuple[str, Callable[[], object]]:
     return f"redis://{container.get_container_host_ip()}:{container.get_exposed_port(6379)}/0", container.stop
 
 
+def open_to_servers(folder: Path) -> None:
+    """Let the unprivileged PostgreSQL of a test run by root enter a folder, where no user namespace does it."""
+    if os.geteuid() == 0 and not embedded.user_namespaces_work():
+        for each in (folder, *folder.parents[:2]):
+            each.chmod(each.stat().st_mode | 0o011)
+
+
 @pytest.fixture(scope="session")
 def server_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that an unprivileged server process can enter, also when the tests run as root."""
+    """A folder for servers."""
     folder = tmp_path_factory.mktemp("servers")
-    for each in (folder, *folder.parents):
-        if each.is_relative_to(Path(tmp_path_factory.getbasetemp()).parent.parent) and os.access(each, os.W_OK):
-            each.chmod(each.stat().st_mode | 0o011)
+    open_to_servers(folder)
     return folder
 
 
