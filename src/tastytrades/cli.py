@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
@@ -177,6 +178,23 @@ def scan(
 
 
 @app.command()
+def verify(
+    file: Annotated[Path, typer.Argument(help="CSV of reference values: id, kind, style, type, S, K, …, value, tol.")],
+    as_json: AsJson = False,
+) -> None:
+    """Recompute the numbers of a reference file; exit code 1 when one is outside its tolerance."""
+    from tastytrades import verify as reference
+
+    found = reference.verify_file(file)
+    if as_json:
+        sys.stdout.write(json.dumps(reference.as_json(found)) + "\n")
+    else:
+        reference.show(console, found)
+    if found.outside:
+        raise typer.Exit(1)
+
+
+@app.command()
 def status(data: DataDir = None, as_json: AsJson = False) -> None:
     """Show the running system: mode, services, gate, feed."""
     from tastytrades.api import Gateway
@@ -336,5 +354,5 @@ def run() -> None:
     try:
         app()
     except RuntimeFault as fault:
-        errors.print(f"[bold red]error[/] {fault}", highlight=False)
+        errors.print(f"[bold red]error[/] {escape(str(fault))}", highlight=False)
         raise SystemExit(1) from None
