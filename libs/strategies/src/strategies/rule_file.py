@@ -15,7 +15,6 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from annotated_types import Ge, Gt, Le, Lt
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
@@ -195,17 +194,14 @@ def _refused(key: str, value: object, message: str) -> str:
 
 
 def _range(field: FieldInfo) -> str:
-    low: str | None = None
-    high: str | None = None
-    for each in field.metadata:
-        if isinstance(each, Ge):
-            low = f"{each.ge}"
-        elif isinstance(each, Gt):
-            low = f"above {each.gt}"
-        elif isinstance(each, Le):
-            high = f"{each.le}"
-        elif isinstance(each, Lt):
-            high = f"below {each.lt}"
+    bounds = {
+        name: bound
+        for each in field.metadata
+        for name in ("ge", "gt", "le", "lt")
+        if (bound := getattr(each, name, None)) is not None
+    }
+    low = f"{bounds['ge']}" if "ge" in bounds else f"above {bounds['gt']}" if "gt" in bounds else None
+    high = f"{bounds['le']}" if "le" in bounds else f"below {bounds['lt']}" if "lt" in bounds else None
     whole = "whole numbers, " if field.annotation is int else ""
     if low is not None and high is not None:
         return f"{whole}{low} to {high}" if not low.startswith("above") else f"{whole}{low}, up to {high}"
