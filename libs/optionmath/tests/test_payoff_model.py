@@ -131,7 +131,7 @@ positions = st.lists(
 def test_breakevens_are_zeros_and_extremes_bound_a_fine_grid(legs: list[OptionHolding], cash: int) -> None:
     """At every breakeven P&L is zero; nothing on a fine grid passes an extreme that is not unlimited."""
     found = model_payoff(legs, 100.0, float(cash))
-    prices = np.linspace(40, 220, 3001)
+    prices = np.linspace(40, 160, 2001)
     values = profit_grid(legs, 100.0, float(cash), prices=prices, elapsed_years=[found.horizon_years])[0, 0]
     expected = found.expected
     zeros = np.array(expected.breakevens)

@@ -246,6 +246,62 @@ def test_expired_and_american_options_have_their_exercise_value() -> None:
     assert leg_greeks(american).delta[0] == -100
 
 
+def american(row: dict[str, str]) -> Book:
+    """One unit of the option of a reference row."""
+    years, sigma, rate, yields = (float(row[name]) for name in ("T", "sigma", "r", "q"))
+    option = OptionHolding("p", "X", row["type"] == "call", float(row["K"]), years, sigma, 1, rate, yields, 1.0, True)
+    return Book.of([option], {"X": float(row["S"])})
+
+
+def test_american_values_are_those_of_the_published_table() -> None:
+    """Barone-Adesi and Whaley's approximation as printed by Haug (1998), page 24, with each row's own tolerance."""
+    path = SHARED / "reference" / "reference_values.csv"
+    if not path.exists():
+        pytest.skip(f"reference values are not at {path}: set TT_SHARED_DATA")
+    with path.open() as file:
+        rows = [row for row in csv.DictReader(file) if row["kind"] == "american_baw"]
+    assert len(rows) >= 20
+    for row in rows:
+        book = american(row)
+        assert revalue(book, calm(book))[0, 0] == pytest.approx(float(row["value"]), abs=float(row["tol"])), row["id"]
+
+
+@settings(max_examples=40 * SCALE, deadline=None)
+@given(
+    st.floats(70, 140), st.floats(0.02, 1), st.floats(0.1, 0.8), st.floats(0, 0.08), st.floats(0, 0.08), st.booleans()
+)  # fmt: skip
+def test_american_values_under_stress_are_those_of_the_stressed_option(
+    strike: float, years: float, sigma: float, rate: float, yields: float, is_call: bool
+) -> None:
+    """Boundaries interpolated over volatility: a scenario's value is that of an option which has that volatility."""
+    leg = OptionHolding("p", "X", is_call, strike, years, sigma, 1, rate, yields, 1.0, True)
+    moves, factors = np.array([-0.2, -0.05, 0.0, 0.1]), np.array([2.0, 1.25, 1.0, 0.6])
+    found = revalue(Book.of([leg], {"X": 100.0}), Scenarios(("X",), moves[None, :], factors[None, :]))[0]
+    for value, change, factor in zip(found, moves, factors, strict=True):
+        fresh = Book.of([replace(leg, sigma=sigma * factor)], {"X": 100 * (1 + change)})
+        european = Book.of([replace(leg, sigma=sigma * factor, american=False)], {"X": 100 * (1 + change)})
+        assert value == pytest.approx(leg_greeks(fresh).value[0], abs=0.02)
+        assert value >= revalue(european, calm(european))[0, 0] - 1e-9
+
+
+def test_american_greeks_are_slopes_of_the_value() -> None:
+    """In-the-money put: greeks are differences of its revaluation; the European one has another delta."""
+    leg = OptionHolding("p", "X", False, 105, 60 / 365, 0.3, 1, 0.05, 0.0, 1.0, True)
+    book = Book.of([leg], {"X": 100.0})
+    found = leg_greeks(book)
+
+    def value(spot: float = 100.0, **changes: float) -> float:
+        other = Book.of([replace(leg, **changes)], {"X": spot})
+        return float(revalue(other, calm(other))[0, 0])
+
+    assert found.delta[0] == pytest.approx((value(100.5) - value(99.5)), abs=1e-4)
+    assert found.gamma[0] == pytest.approx((value(101) - 2 * value() + value(99)), abs=1e-4)
+    assert found.vega[0] == pytest.approx((value(sigma=0.305) - value(sigma=0.295)), abs=1e-3)
+    assert found.theta[0] == pytest.approx((value(years=59.5 / 365) - value(years=60.5 / 365)), abs=1e-3)
+    assert found.rho[0] == pytest.approx((value(rate=0.055) - value(rate=0.045)), abs=1e-3)
+    assert found.delta[0] < leg_greeks(Book.of([replace(leg, american=False)], {"X": 100.0})).delta[0] - 0.005
+
+
 def test_random_scenarios_have_the_volatility_they_were_asked_for() -> None:
     """Mean zero, one day's share of the annual volatility, tails fatter than normal, volatility up when spot falls."""
     found = scenarios(200_000)

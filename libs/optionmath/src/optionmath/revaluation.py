@@ -1,9 +1,13 @@
 """A book of option and stock holdings as columns, and its value under many scenarios at once.
 
 Model: Black–Scholes–Merton with a continuous yield (Hull, chapter 17); each option keeps its own implied volatility
-when the underlying moves (sticky strike) and the scenario scales or shifts it. An American option is worth at least
-its exercise value; the rest of its early-exercise premium is neglected (below 1 % of the value for the 30 to 60 days
-and the rates of short premium trades).
+when the underlying moves (sticky strike) and the scenario scales or shifts it. American options carry the
+early-exercise premium of Barone-Adesi and Whaley (Journal of Finance, 1987), its boundary interpolated over volatility
+so that a scenario needs no root; beyond 0.4 to 2.6 times a leg's volatility the premium of the nearer end is used.
+Against a 301-step tree with r = 4 %: within 0.007 % of the spot for out-of-the-money options of up to 60 days and
+within 0.05 % in the money; 0.1 % at one year. Dividends are a continuous yield: a single large one inside the life of
+an option is outside the model.
+
 Money here is float $: an estimate of risk, never an order price. A holding with a missing or senseless number makes its
 own position NaN, and with it any total that needs it; `Book.unpriced` names such positions.
 """
@@ -175,12 +179,18 @@ def revalue(book: Book, scenarios: Scenarios) -> Floats:
     years = np.maximum(book.years - scenarios.elapsed_years, 0.0)
     spot = book.spots[book.underlying]
     root = np.sqrt(years)
+    deviation = book.sigma * root
+    boundary = np.empty((len(years), kernel.BOUNDARY_COLUMNS))
+    kernel.boundaries(
+        book.american, book.is_call, spot, book.strike, book.rate * years, book.dividend_yield * years, deviation,
+        boundary,
+    )  # fmt: skip
     out = np.zeros((len(book.positions), scenarios.count))
     with np.errstate(invalid="ignore", over="ignore"):
         kernel.revalue(
             book.is_option, book.is_call, book.american, book.underlying, book.position, spot, book.strike,
-            spot * np.exp(-book.dividend_yield * years), book.strike * np.exp(-book.rate * years), book.sigma * root,
-            root, book.size, factor, logarithms, grown, shifted, out,
+            spot * np.exp(-book.dividend_yield * years), book.strike * np.exp(-book.rate * years), deviation,
+            root, book.size, boundary, factor, logarithms, grown, shifted, out,
         )  # fmt: skip
     return out
 
@@ -209,7 +219,11 @@ class LegGreeks:
 
 
 def leg_greeks(book: Book) -> LegGreeks:
-    """Greeks in closed form (Haug, The Complete Guide to Option Pricing Formulas, chapter 2); NaN for a bad leg."""
+    """Greeks of each leg; NaN for a bad one.
+
+    In closed form (Haug, The Complete Guide to Option Pricing Formulas, chapter 2), for American options whose early
+    exercise may pay by central differences of their value; exercised ones have a delta of one and nothing else.
+    """
     out = np.empty((len(book.size), 8))
     kernel.leg_greeks(
         book.is_option, book.is_call, book.american, book.spots[book.underlying], book.strike, book.years, book.sigma,

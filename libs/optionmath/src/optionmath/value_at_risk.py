@@ -142,12 +142,18 @@ def _tail_weights(count: int, confidence: float) -> Floats:
 
 
 def value_at_risk(
-    book: Book, scenarios: Scenarios, *, confidence: float = 0.95, tail_confidence: float = 0.975
+    book: Book,
+    scenarios: Scenarios,
+    *,
+    confidence: float = 0.95,
+    tail_confidence: float = 0.975,
+    contributions: bool = True,
 ) -> RiskReport:
     """VaR and ES of the book by revaluing every leg in every scenario, with each position's share (Euler allocation).
 
     A position's share of ES is its mean loss in the book's tail scenarios. Its share of VaR is its mean loss in the
     scenarios around the quantile (1 % of them on either side), scaled so that the shares sum to VaR.
+    contributions=False leaves the shares out where only the totals decide.
     Raises ValueError for a confidence outside (0, 1) or without scenarios.
     """
     if not (0.0 < confidence < 1.0 and 0.0 < tail_confidence < 1.0) or scenarios.count == 0:
@@ -171,7 +177,7 @@ def value_at_risk(
         float(shortfall.sum()),
         float(-total[order[0]]),
         int(order[0]),
-        _contributions(book, matrix, total, order, rank, var, shortfall),
+        _contributions(book, matrix, total, order, rank, var, shortfall) if contributions else (),
         (),
         total,
     )
