@@ -153,7 +153,12 @@ def distribution(smile: Smile, *, volatility_scale: float = 1.0) -> Distribution
     Source: Breeden and Litzenberger (1978), with the smile's slope in strike.
     """
     deviation = smile.at_the_money * volatility_scale * np.sqrt(smile.years)
-    k = np.linspace(-_DEVIATIONS * deviation, min(_DEVIATIONS * deviation, 4.0), _GRID_POINTS)
+    if smile.svi is None:
+        k = np.linspace(-_DEVIATIONS * deviation, min(_DEVIATIONS * deviation, 4.0), _GRID_POINTS)
+    else:
+        # Dense at the money; far enough out for the fat tail that put skew implies.
+        k = np.clip(np.sinh(np.linspace(-4.4, 4.2, _GRID_POINTS)) * deviation, -12.0, 4.0)
+        k = k[np.concatenate((np.diff(k) > 0, [True]))]
     w, first, _ = smile.derivatives(k)
     root = np.sqrt(w) * volatility_scale
     d2 = -k / root - root / 2
