@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from datetime import date
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +18,7 @@ from optionmath.attribution import Attribution, attribute, summed
 from optionmath.revaluation import Book, Holding, OptionHolding, ShareHolding, calm, revalue
 
 SCALE = int(os.environ.get("TT_TEST_SCALE", "1"))
+SHARED = Path(os.environ.get("TT_SHARED_DATA", Path(__file__).parents[4] / "shared" / "data"))
 DAY = 1 / 365
 
 
@@ -102,3 +107,42 @@ def test_different_legs_are_refused_and_missing_numbers_stay_missing() -> None:
     found = attribute(broken, state(101))
     assert np.isnan(found["condor"].total)
     assert found["hedge"].total == -20
+
+
+def recorded(session: date, chain: pl.DataFrame, spot: float) -> tuple[Book, float]:
+    """A September 2026 SPY condor of 715/730/795/810 as marked that day: its book and the $ its mids are worth."""
+    expiration, marks, holdings = date(2026, 9, 18), 0.0, []
+    for right, strike, quantity in (("P", 715, 1), ("P", 730, -1), ("C", 795, -1), ("C", 810, 1)):
+        row = chain.row(
+            by_predicate=(pl.col("date") == session)
+            & (pl.col("expiry") == expiration)
+            & (pl.col("right") == right)
+            & (pl.col("strike") == strike),
+            named=True,
+        )
+        marks += quantity * 100 * (row["bid"] + row["ask"]) / 2
+        years = (expiration - session).days / 365
+        holdings.append(
+            OptionHolding(
+                "condor", "SPY", right == "C", strike, years, row["iv"], quantity, 0.0382, 0.0115, american=True
+            )
+        )
+    return Book.of(holdings, {"SPY": spot}), marks
+
+
+def test_recorded_sessions_are_explained_by_greeks() -> None:
+    """A real SPY condor over twelve sessions: greeks explain what its mids gained to $12 a day, $2 in the median."""
+    path = SHARED / "chains_cboe_2026"
+    if not path.exists():
+        pytest.skip(f"recorded chains are not at {path}: set TT_SHARED_DATA")
+    chain = pl.read_parquet(path / "SPY.parquet", columns=["date", "expiry", "right", "strike", "bid", "ask", "iv"])
+    closes = pl.read_csv(path / "underlying.csv", try_parse_dates=True).filter(pl.col("underlying") == "SPY")
+    spots = {day: spot for day, spot in closes.select("date", "close").iter_rows() if day >= date(2026, 8, 5)}
+    states = [recorded(day, chain, spot) for day, spot in sorted(spots.items())]
+    assert len(states) >= 10
+    residuals = [
+        abs(attribute(before, after, gained={"condor": later - earlier})["condor"].residual)
+        for (before, earlier), (after, later) in pairwise(states)
+    ]
+    assert max(residuals) < 12
+    assert np.median(residuals) < 2.5

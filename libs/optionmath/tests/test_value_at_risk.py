@@ -212,6 +212,13 @@ def test_cornish_fisher_is_the_normal_quantile_for_normal_outcomes() -> None:
     assert np.isnan(cornish_fisher_loss(np.ones(10), 0.95))
 
 
+def test_cornish_fisher_says_nothing_about_a_book_that_is_too_skewed() -> None:
+    """Many small gains and a rare large loss: outside the expansion's domain there is no number."""
+    assert np.isnan(cornish_fisher_loss(np.array([1.0] * 99 + [-80.0]), 0.95))
+    mild = np.random.default_rng(5).standard_gamma(20.0, 100_000)
+    assert cornish_fisher_loss(-mild, 0.99) == pytest.approx(float(np.quantile(mild, 0.99)), rel=0.01)
+
+
 def test_a_position_that_cannot_be_valued_is_named_and_nothing_is_claimed() -> None:
     """Without a volatility for one leg there is no VaR; the others are still valued."""
     bad = replace(option("AAPL", 190, -1), sigma=float("nan"))

@@ -2,18 +2,20 @@
 
 P&L at expiration is linear between the prices where some leg changes from worthless to exercised, so its extremes,
 breakevens and profit intervals follow from its values at those corners and its slope beyond the last one.
-Everything is Decimal; only the divisions that place breakevens and adjusted corners round (28 digits).
+Everything is Decimal and exact; only the divisions that place breakevens and the corners of adjusted contracts round,
+to 28 digits, and what a position with such contracts is worth is therefore taken to 18 decimals.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from itertools import pairwise
 
 ZERO, ONE = Decimal(0), Decimal(1)
+_CORNER_DIGITS = Decimal("1e-18")
 
 
 class Risk(StrEnum):
@@ -51,9 +53,14 @@ class PayoffLeg:
         return self.multiplier if self.shares is None else self.shares
 
     @property
+    def standard(self) -> bool:
+        """Whether it delivers as many shares as its multiplier and nothing else."""
+        return self.delivered == self.multiplier and not self.cash
+
+    @property
     def corner(self) -> Decimal:
         """Price of the underlying at which exercise is worth nothing; the strike for a standard contract."""
-        if self.delivered == self.multiplier and not self.cash:
+        if self.standard:
             return self.strike
         return (self.strike * self.multiplier - self.cash) / self.delivered
 
@@ -134,7 +141,13 @@ def analyse(legs: Sequence[AnyLeg], credit: Decimal) -> Payoff:
     if any(isinstance(leg, PayoffLeg) and (leg.delivered <= 0 or leg.multiplier <= 0) for leg in legs):
         raise ValueError("an option leg needs a positive multiplier and positive delivered shares")
     bends = corners(legs)
-    values = curve(legs, credit, bends)
+    adjusted = any(isinstance(leg, PayoffLeg) and not leg.standard for leg in legs)
+
+    def worth(price: Decimal) -> Decimal:
+        exact = value_at(legs, credit, price)
+        return exact.quantize(_CORNER_DIGITS) if adjusted else exact
+
+    values = [worth(price) for price in bends]
     last_slope = sum((leg.slope(bends[-1]) for leg in legs), ZERO)
     breakevens = _breakevens(bends, values, last_slope)
     lowest = min(values)
@@ -142,7 +155,7 @@ def analyse(legs: Sequence[AnyLeg], credit: Decimal) -> Payoff:
         max_profit=None if last_slope > 0 else max(values),
         max_loss=None if last_slope < 0 else max(-lowest, ZERO),
         breakevens=breakevens,
-        profit_intervals=_profit_intervals(breakevens, bends, legs, credit),
+        profit_intervals=_profit_intervals(breakevens, bends[-1], worth),
         risk=_risk(last_slope, sum((leg.slope(ZERO) for leg in legs), ZERO), values),
     )
 
@@ -162,12 +175,12 @@ def _breakevens(bends: Sequence[Decimal], values: Sequence[Decimal], last_slope:
 
 
 def _profit_intervals(
-    breakevens: Sequence[Decimal], bends: Sequence[Decimal], legs: Sequence[AnyLeg], credit: Decimal
+    breakevens: Sequence[Decimal], last_bend: Decimal, worth: Callable[[Decimal], Decimal]
 ) -> tuple[Interval, ...]:
     # Between two neighbouring zeros the sign cannot change, so one price inside decides.
     edges = sorted({ZERO, *breakevens})
-    found = [Interval(low, high) for low, high in pairwise(edges) if value_at(legs, credit, (low + high) / 2) > 0]
-    if value_at(legs, credit, max(edges[-1], bends[-1]) + 1) > 0:
+    found = [Interval(low, high) for low, high in pairwise(edges) if worth((low + high) / 2) > 0]
+    if worth(max(edges[-1], last_bend) + 1) > 0:
         found.append(Interval(edges[-1], None))
     return tuple(found)
 

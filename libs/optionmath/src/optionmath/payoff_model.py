@@ -165,7 +165,7 @@ def _prices(options: Sequence[OptionHolding], spot: float, horizon: float) -> Fl
     deviation = max(each.sigma for each in options) * np.sqrt(max(horizon, 1.0 / DAYS_PER_YEAR))
     around = spot * np.exp(np.linspace(-_DEVIATIONS, _DEVIATIONS, _POINTS) * deviation)
     strikes = np.array([each.strike for each in options])
-    wide = np.linspace(0.5 * strikes.min(), 1.5 * strikes.max(), _POINTS // 4)
+    wide = np.linspace(0.25 * min(spot, strikes.min()), 2.5 * max(spot, strikes.max()), _POINTS // 2)
     return np.unique(np.concatenate((around, strikes, wide, [_NOWHERE * spot])))
 
 

@@ -25,6 +25,8 @@ SPOT_VOLATILITY_BETA = -4.0
 RESIDUAL_VOLATILITY_GAIN = 0.5
 """Relative change of a name's implied volatility per unit of |residual return| / annual volatility."""
 _NEIGHBOURS = 0.01
+_EXPANSION_REACH = 3.5
+"""Deviations within which the Cornish–Fisher quantiles have to rise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,24 +215,30 @@ def taylor_profit_and_loss(book: Book, scenarios: Scenarios, greeks: LegGreeks |
     """
     found = leg_greeks(book) if greeks is None else greeks
     factor, grown, shifted = scenarios.rows(book.underlyings)
-    move = (book.spots[:, None] * (factor - 1.0))[book.underlying]
-    points = 100.0 * (book.sigma[:, None] * (grown - 1.0)[book.underlying] + shifted[book.underlying])
-    days = scenarios.elapsed_years * DAYS_PER_YEAR
-    legs = (
-        found.delta[:, None] * move
-        + 0.5 * found.gamma[:, None] * move**2
-        + found.theta[:, None] * days
-        + np.where(book.is_option[:, None], found.vega[:, None] * points, 0.0)
-    )
+    # Everything is linear in greeks: legs of one position and underlying are summed before any scenario is touched.
+    pairs, pair = np.unique(book.position * len(book.underlyings) + book.underlying, return_inverse=True)
+
+    def summed(column: Floats) -> Floats:
+        return np.asarray(np.bincount(pair, weights=column, minlength=len(pairs)), dtype=np.float64)[:, None]
+
+    vega = np.where(book.is_option, found.vega, 0.0)
+    at = pairs % len(book.underlyings)
+    move = (book.spots[:, None] * (factor - 1.0))[at]
+    profit = summed(found.delta) * move + 0.5 * summed(found.gamma) * move**2
+    profit += summed(found.theta) * (scenarios.elapsed_years * DAYS_PER_YEAR)
+    profit += 100.0 * (summed(vega * np.where(book.is_option, book.sigma, 0.0)) * (grown - 1.0)[at])
+    profit += 100.0 * summed(vega) * shifted[at]
     out = np.zeros((len(book.positions), scenarios.count))
-    np.add.at(out, book.position, legs)
+    np.add.at(out, pairs // len(book.underlyings), profit)
     return out
 
 
 def cornish_fisher_loss(profit: Floats, confidence: float) -> float:
     """VaR from the mean, deviation, skewness and excess kurtosis of a distribution (Cornish and Fisher, 1938).
 
-    An approximation near the normal law; NaN when the outcomes do not vary.
+    An approximation near the normal law. NaN when the outcomes do not vary, and where the expansion is no distribution
+    because its quantiles would not rise (Maillard, A user's guide to the Cornish Fisher expansion, 2012): too skewed or
+    too fat-tailed a book, as short premium usually is.
     """
     from scipy.special import ndtri
 
@@ -239,6 +247,10 @@ def cornish_fisher_loss(profit: Floats, confidence: float) -> float:
         return float("nan")
     unit = (profit - mean) / deviation
     skew, excess = float((unit**3).mean()), float((unit**4).mean()) - 3.0
+    reach = np.linspace(-_EXPANSION_REACH, _EXPANSION_REACH, 71)
+    slope = 1 + skew * reach / 3 + (reach**2 - 1) * excess / 8 - (6 * reach**2 - 5) * skew * skew / 36
+    if slope.min() <= 0:
+        return float("nan")
     z = float(ndtri(1.0 - confidence))
     adjusted = z + (z * z - 1) * skew / 6 + (z**3 - 3 * z) * excess / 24 - (2 * z**3 - 5 * z) * skew * skew / 36
     return -(mean + adjusted * deviation)

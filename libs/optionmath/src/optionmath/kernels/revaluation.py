@@ -90,6 +90,8 @@ _NODES = (0.4538377907, 0.8534362195, 1.5, 2.1465637805, 2.5461622093)
 """Multiples of a leg's volatility where its boundary is solved: Chebyshev's on 0.4 to 2.6, for stresses up and down."""
 _NODE_LOW, _NODE_HIGH = 0.4, 2.6
 BOUNDARY_COLUMNS = 13
+_BOUNDARY_FAR = 3.0
+"""A boundary more than 20 times from the strike is none: the premium is nothing, and its numbers would overflow."""
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
@@ -98,7 +100,7 @@ def boundaries(american, is_call, spot, strike, rate, yields, deviation, out):  
 
     Columns 0 to 4 and 5 to 9: divided differences, in multiples of the leg's volatility, of ln(critical price/strike)
     and of ln(premium there/strike); 10 and 11: the numerators of N and 4M/K; 12: ln(spot/strike), NaN where early
-    exercise never pays. rate and yields are times years.
+    exercise pays nowhere near. rate and yields are times years.
     """
     height, amplitude = out[:, :5], out[:, 5:10]
     for leg in range(strike.size):
@@ -107,10 +109,11 @@ def boundaries(american, is_call, spot, strike, rate, yields, deviation, out):  
         if not american[leg]:
             continue
         sign, r, q = (1.0 if is_call[leg] else -1.0), rate[leg], yields[leg]
-        seed = 0.0
+        seed, reach = 0.0, 0.0
         for node in range(5):
             y, a, _ = _boundary(sign, r, q, _NODES[node] * deviation[leg], seed)
             height[leg, node], amplitude[leg, node] = y, a
+            reach = max(reach, abs(y))
             seed = math.exp(y * _NODES[min(node + 1, 4)] / _NODES[node]) if y == y else 0.0
         for order in range(1, 5):
             for node in range(4, order - 1, -1):
@@ -119,7 +122,7 @@ def boundaries(american, is_call, spot, strike, rate, yields, deviation, out):  
                 amplitude[leg, node] = (amplitude[leg, node] - amplitude[leg, node - 1]) / width
         out[leg, 10] = 2.0 * (r - q)
         out[leg, 11] = 8.0 * (r / -math.expm1(-r) if abs(r) > 1e-12 else 1.0)
-        if math.isfinite(height[leg, 4] + amplitude[leg, 4]):
+        if reach < _BOUNDARY_FAR and math.isfinite(height[leg, 4] + amplitude[leg, 4]):
             out[leg, 12] = math.log(spot[leg] / strike[leg])
 
 
