@@ -91,13 +91,17 @@ class RuleSet(BaseModel):
     pin_band_pct: float = Field(1.0, ge=0, le=10)
     """Distance of the price from a short strike, percent of the strike, that counts as near on expiration day."""
     exit_confirmations: int = Field(2, ge=1, le=20)
-    """Good quotes in a row, each newer than the last, that must agree before a position is closed."""
+    """Good looks in a row, each with something new to say, that must agree before a position is closed."""
     exit_confirmation_gap_seconds: float = Field(300.0, gt=0)
     """Confirmations further apart than this start anew."""
-    exit_quote_max_age_seconds: float = Field(60.0, gt=0)
-    """Older quotes never close anything."""
+    exit_settle_seconds: float = Field(5.0, ge=0)
+    """An unchanged quote confirms again after standing this long: a bad print is gone by then."""
+    exit_quote_max_age_seconds: float = Field(600.0, gt=0)
+    """Older quotes of a leg never close anything; strikes far from the price tick seldom."""
+    exit_spot_max_age_seconds: float = Field(15.0, gt=0)
+    """Older prices of the underlying never close anything: the feed is not alive."""
     exit_spread_pct_max: float = Field(50.0, gt=0)
-    """Mid to natural of the whole position, percent of its opening price; wider quotes never trigger price rules."""
+    """Mid to natural of the whole position, percent of its price; wider quotes never trigger price rules."""
     roll_credit_min: float = Field(0.01, ge=-10)
     """Least net credit of a roll at the expected fill, $ per share."""
     roll_days_min: int = Field(7, ge=1, le=365)
@@ -114,5 +118,7 @@ class RuleSet(BaseModel):
     """Exposure to one underlying, this trade included, percent of net liq."""
     kelly_fraction: float = Field(0.25, gt=0, le=1)
     """Share of the growth-optimal size that is used at most."""
+    expected_value_required: bool = True
+    """Whether a trade whose expected value is not known is refused; one that is not above zero always is."""
     fees_pct_of_max_profit_max: float = Field(10.0, gt=0, le=100)
     """Fees to open and close, percent of max profit; dearer trades are refused."""
