@@ -15,6 +15,7 @@ CREATE ROLE risk LOGIN NOINHERIT PASSWORD :'risk' IN ROLE tt_risk;
 CREATE ROLE executor LOGIN NOINHERIT PASSWORD :'executor' IN ROLE tt_executor;
 CREATE ROLE gateway LOGIN NOINHERIT PASSWORD :'gateway' IN ROLE tt_gateway;
 GRANT tt_risk, tt_executor, tt_gateway TO prepare WITH ADMIN OPTION;
+GRANT prepare TO CURRENT_USER; -- an administrator who is no superuser may only then hand the database over
 ALTER DATABASE tastytrades OWNER TO prepare;
 REVOKE CONNECT, TEMPORARY ON DATABASE tastytrades FROM PUBLIC;
 GRANT CONNECT ON DATABASE tastytrades TO risk, executor, gateway;
