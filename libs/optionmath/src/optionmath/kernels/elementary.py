@@ -128,33 +128,59 @@ def exp(x: float) -> float:
 
 
 @exactly_inlined
-def log(x: float) -> float:
-    """ln x for normal positive x; relative error below 4e-16.
-
-    The fdlibm form: x = 2^e · m with m in [sqrt(1/2), sqrt(2)), atanh series in s = (m - 1)/(m + 1).
-    """
+def _split(x: float) -> tuple[float, float]:
+    """e and f with x = 2^e (1 + f), 1 + f in [sqrt(1/2), sqrt(2))."""
     bits = bits_of(x)
     e = (bits - 0x3FE6A09E667F3BCD) >> 52
-    m = double_of(bits - (e << 52))
-    exponent = double_of(e + 0x4338000000000000) - _ROUNDING
-    f = m - 1.0
-    s = f / (2.0 + f)
-    z = s * s
-    w = z * z
-    even = 0.047619047619047616
-    odd = 0.043478260869565216
-    even = even * w + 0.058823529411764705
-    odd = odd * w + 0.05263157894736842
-    even = even * w + 0.07692307692307693
-    odd = odd * w + 0.06666666666666667
-    even = even * w + 0.1111111111111111
-    odd = odd * w + 0.09090909090909091
-    even = even * w + 0.2
-    odd = odd * w + 0.14285714285714285
-    series = 0.3333333333333333 + z * (even + z * odd)
-    half = 0.5 * f * f
-    low = s * (half + 2.0 * z * series) + exponent * _LN2_LOW
-    return exponent * _LN2_HIGH + (f - (half - low))
+    return double_of(e + 0x4338000000000000) - _ROUNDING, double_of(bits - (e << 52)) - 1.0
+
+
+@exactly_inlined
+def log(x: float) -> float:
+    """ln x for normal positive x; relative error 2e-16.
+
+    ln(1 + f) = f - f²/2 + f³ p(f), p a Chebyshev approximation of degree 19 computed with 50 digits: no division.
+    """
+    exponent, f = _split(x)
+    u = f * f
+    even = 0.05748554048751585
+    odd = -0.025756273663606243
+    even = even * u + 0.053444176974625425
+    odd = odd * u - 0.061342961672691015
+    even = even * u + 0.058406342765761454
+    odd = odd * u - 0.05360856701882465
+    even = even * u + 0.06671753751728687
+    odd = odd * u - 0.06266466226088553
+    even = even * u + 0.07691994959425623
+    odd = odd * u - 0.07142101941573994
+    even = even * u + 0.0909091984317691
+    odd = odd * u - 0.08333351558154618
+    even = even * u + 0.11111110907085975
+    odd = odd * u - 0.09999999813433899
+    even = even * u + 0.1428571428764614
+    odd = odd * u - 0.12499999999845825
+    even = even * u + 0.1999999999999294
+    odd = odd * u - 0.16666666666678762
+    even = even * u + 0.33333333333333337
+    odd = odd * u - 0.24999999999999967
+    low = u * f * (even + f * odd) + exponent * _LN2_LOW
+    return exponent * _LN2_HIGH + (f - (0.5 * u - low))
+
+
+@exactly_inlined
+def log_roughly(x: float) -> float:
+    """ln x to 1e-7 absolute, for a step that another follows."""
+    exponent, f = _split(x)
+    u = f * f
+    even = 0.16234189799212534
+    odd = -0.1013405675118566
+    even = even * u + 0.19898565048233238
+    odd = odd * u - 0.17247013303835
+    even = even * u + 0.333351141403469
+    odd = odd * u - 0.24970071685057207
+    even = even * u + 0.9999999425426718
+    odd = odd * u - 0.5000036309272979
+    return exponent * _LN2_HIGH + f * (even + f * odd)
 
 
 @inlined
@@ -209,3 +235,41 @@ def erfcx_pair(a: float, b: float) -> tuple[float, float]:
     a_inverse, b_inverse = b_both * inverse, a_both * inverse
     a_t, b_t = (a - 3.75) * a_scale * a_inverse, (b - 3.75) * b_scale * b_inverse
     return _erfcx_series(a_t) * a_shifted * a_inverse, _erfcx_series(b_t) * b_shifted * b_inverse
+
+
+@inlined
+def _erfcx_series_roughly(t: float) -> float:
+    """(1 + 2z) erfcx(z) at t = (z - 2.5)/(z + 2.5), to 6e-9."""
+    u = t * t
+    even = -6.391786604416434e-05
+    odd = -6.190753097048105e-05
+    even = even * u + 0.00046333752059866723
+    odd = odd * u + 0.0005757346293414969
+    even = even * u + 0.000946759630325494
+    odd = odd * u - 0.004350492340489629
+    even = even * u - 0.10297053835625594
+    odd = odd * u + 0.03275205256865231
+    even = even * u - 0.0990242416580846
+    odd = odd * u + 0.157630994361539
+    even = even * u + 1.2648381802377981
+    odd = odd * u - 0.12235680075158781
+    return even + t * odd
+
+
+@inlined
+def erfcx_roughly(z: float) -> float:
+    """erfcx(z) for 0 <= z <= 1e150 to 6e-9, for a step that another follows."""
+    shifted, scale = z + 2.5, 1.0 + 2.0 * z
+    inverse = 1.0 / (shifted * scale)
+    return _erfcx_series_roughly((z - 2.5) * scale * inverse) * shifted * inverse
+
+
+@inlined
+def erfcx_pair_roughly(a: float, b: float) -> tuple[float, float]:
+    """`erfcx_pair` to 6e-9, for a step that another follows."""
+    a_shifted, a_scale, b_shifted, b_scale = a + 2.5, 1.0 + 2.0 * a, b + 2.5, 1.0 + 2.0 * b
+    a_both, b_both = a_shifted * a_scale, b_shifted * b_scale
+    inverse = 1.0 / (a_both * b_both)
+    a_inverse, b_inverse = b_both * inverse, a_both * inverse
+    a_t, b_t = (a - 2.5) * a_scale * a_inverse, (b - 2.5) * b_scale * b_inverse
+    return _erfcx_series_roughly(a_t) * a_shifted * a_inverse, _erfcx_series_roughly(b_t) * b_shifted * b_inverse

@@ -27,9 +27,12 @@ from optionmath.kernels.elementary import (
     compiled,
     erfcx,
     erfcx_pair,
+    erfcx_pair_roughly,
+    erfcx_roughly,
     exp,
     inlined,
     log,
+    log_roughly,
     outlined,
     vectorised,
 )
@@ -47,8 +50,12 @@ _NOISE = 8.9e-16
 """Four roundings, relative to the greater of forward and strike: time value below it is only an error of rounding."""
 _PART_MIN, _PRODUCT_MIN, _PRODUCT_MAX = 1e-290, 1e-200, 1e200
 _DEVIATION_SMALL = 1e-6
-_CONVERGED = 1e-3
-"""Greatest second step, relative: convergence is of fourth order, so that what is left is its fourth power."""
+_CONVERGED = 3e-5
+"""Greatest second step, relative: what is left after it is about its third power."""
+_GUESS_MIN = 3e-4
+"""Below it the rough functions of the first step lose too many digits; the guess itself is always good to 12 %."""
+_PAST = 1.0001
+"""How far past the inflection point a solution may lie: the series for erfcx still holds there."""
 
 
 @inlined
@@ -125,59 +132,76 @@ def _guess(x: float, part: float, rest: float, ey: float, centre: float, root: f
     b = 4.0 * (ey * g2 + g1 * iey) - 2.0 * iey * (g1 + g2) * (ey * ey + 1.0 - r * r)
     c = 16.0 * iey * al * (al - ey + 1.0) * rest * (1.0 + al)
     be = 2.0 * c / (b + math.sqrt(max(b * b + 4.0 * a * c, 0.0)))
-    ga = -1.5707963267948966 * log(max(min(be, 0.9999999999), 1e-300))
-    minus, plus = math.sqrt(max(ga + x, 0.0)), math.sqrt(ga - x)
+    ga = -1.5707963267948966 * log_roughly(max(min(be, 0.9999999999), 1e-300))
+    minus, plus = math.sqrt(max(ga + x, 0.0)), math.sqrt(max(ga - x, 0.0))
     s = plus - minus if low else plus + minus
     tangent = ROOT_TWO * root + (part - centre) * ROOT_TWO_PI
     return max(min(s, tangent) if low else max(s, tangent), 1e-9)
 
 
 @inlined
-def _gap(h: float, t: float, low: bool) -> float:
-    """2 e^((h²+t²)/2) times the price (low) or its distance from the bound; the caller keeps h + t on its side of 0."""
-    ea, eb = erfcx_pair(abs(h + t) * ROOT_HALF, (t - h) * ROOT_HALF)
-    return ea - eb if low else ea + eb
+def _step(
+    s: float, h: float, hs: float, gap: float, logarithm: float, target: float, inverse_target: float, low: bool
+) -> tuple[float, float, float]:
+    """Householder's step of order four towards ln(price or distance) = target: numerator, denominator, and Newton's.
 
-
-@inlined
-def _step(s: float, h: float, gap: float, target: float, inverse_target: float, low: bool) -> tuple[float, float]:
-    """Householder's step of order four towards ln(price or distance) = target, and Newton's, whose sign is certain.
-
-    With g = ln b (low) or ln(1 - b), both objectives are one formula in `weight`: g itself, or -1.
+    With g = ln b (low) or ln(1 - b), both objectives are one formula in `weight`: g itself, or -1. hs = h/s; gap as
+    `_gap` gives it; logarithm = g. The sign of Newton's step is certain.
     """
-    t = 0.5 * s
-    logarithm = log(0.5 * gap) - 0.5 * (h * h + t * t)
     e = (target - logarithm) * inverse_target
     weight = logarithm if low else -1.0
     newton = e * weight * ROOT_HALF_PI * gap
     q = e * (weight + 2.0)
-    hs = h / s
     d2 = h * hs - 0.25 * s
     d3 = d2 * d2 - 3.0 * hs * hs - 0.25
     nd = newton * d2
     a = nd - q
     b = newton * newton * d3 - 3.0 * nd * q + 2.0 * e * e * (weight * (weight + 3.0) + 3.0)
-    step = newton * (1.0 + 0.5 * a) / (1.0 + a + 0.16666666666666666 * b)
-    return max(min(step, s), -0.5 * s), newton
+    return newton * (1.0 + 0.5 * a), max(1.0 + a + 0.16666666666666666 * b, 1e-3), newton
 
 
 @inlined
-def _solve(x: float, part: float, rest: float, ey: float) -> tuple[float, float]:
-    """Total volatility after two steps, and the second step."""
+def _moved(s: float, above: float, below: float, limit: float, low: bool) -> tuple[float, float, float]:
+    """s + above/below with one division, at most doubled, at least halved, and on its own side of the inflection point.
+
+    Returns the new s, its inverse, and the relative step.
+    """
+    span = s * below
+    top = span + max(min(above, span), -0.5 * span)
+    edge = limit * below
+    top = min(top, edge) if low else max(top, edge)
+    inverse = 1.0 / (below * top)
+    return top * top * inverse, below * below * inverse, abs(top - span) * below * inverse
+
+
+@inlined
+def _solve(x: float, part: float, rest: float, ey: float) -> tuple[float, float, bool]:
+    """Total volatility after two steps, its inverse, and whether it is to be believed."""
     root = math.sqrt(-x)
-    centre = 0.5 - 0.5 * erfcx(root)
+    centre = 0.5 - 0.5 * erfcx_roughly(root)
     low = part <= centre
     target = log(part if low else rest) + 0.5 * x
     inverse_target = 1.0 / (target if low else 1.0)
-    inflection = ROOT_TWO * root
-    s = _guess(x, part, rest, ey, centre, root, low)
-    h = x / s
-    s += _step(s, h, _gap(h, 0.5 * s, low), target, inverse_target, low)[0]
-    s = min(s, inflection) if low else max(s, inflection)
-    h = x / s
-    step = _step(s, h, _gap(h, 0.5 * s, low), target, inverse_target, low)[0]
-    s += step
-    return (min(s, inflection) if low else max(s, inflection)), step
+    limit = ROOT_TWO * root * (_PAST if low else 2.0 - _PAST)  # the side is known roughly
+    guess = _guess(x, part, rest, ey, centre, root, low)
+    inverse = 1.0 / guess
+    h, t = x * inverse, 0.5 * guess
+    ea, eb = erfcx_pair_roughly(abs(h + t) * ROOT_HALF, (t - h) * ROOT_HALF)
+    gap = ea - eb if low else ea + eb
+    logarithm = log_roughly(0.5 * gap) - 0.5 * (h * h + t * t)
+    above, below, _ = _step(guess, h, h * inverse, gap, logarithm, target, inverse_target, low)
+    s, inverse, _ = _moved(guess, above, below, limit, low)
+    h, t = x * inverse, 0.5 * s
+    side = h + t
+    ea, eb = erfcx_pair((-side if low else side) * ROOT_HALF, (t - h) * ROOT_HALF)
+    gap = ea - eb if low else ea + eb
+    logarithm = log(0.5 * gap) - 0.5 * (h * h + t * t)
+    e = (target - logarithm) * inverse_target  # what is left is so small that Halley's step, the third order, will do
+    weight = logarithm if low else -1.0
+    newton = e * weight * ROOT_HALF_PI * gap
+    d2 = h * h * inverse - 0.25 * s
+    s, inverse, moved = _moved(s, newton, 1.0 + 0.5 * (newton * d2 - e * (weight + 2.0)), limit, low)
+    return s, inverse, (moved < _CONVERGED) & (guess > _GUESS_MIN)
 
 
 @outlined
@@ -189,9 +213,9 @@ def _solve_carefully(x: float, part: float, rest: float, log_part: float, log_re
     low = small or part <= centre
     target = (log_part if low else log_rest) + 0.5 * x
     inverse_target = 1.0 / (target if low else 1.0)
-    inflection = ROOT_TWO * root
-    below = 0.0 if low else inflection
-    above = max(1e-5, inflection) if small else inflection if low else 1.01 * math.sqrt(-8.0 * target) + 1e-5
+    limit = ROOT_TWO * root
+    below = 0.0 if low else limit
+    above = max(1e-5, limit) if small else limit if low else 1.01 * math.sqrt(-8.0 * target) + 1e-5
     s = _guess(x, part, rest, math.exp(x), centre, root, low) if x > -300.0 else 0.5 * (below + above)
     if small and s < 1e-5:
         s = max(part * ROOT_TWO_PI, -x / math.sqrt(max(-2.0 * target, 1.0)))
@@ -199,14 +223,19 @@ def _solve_carefully(x: float, part: float, rest: float, log_part: float, log_re
         if not below < s < above:
             s = 0.5 * (below + above)
         h, t = x / s, 0.5 * s
-        z = -h * ROOT_HALF
-        slope = 1.1283791670955126 - 2.0 * z * erfcx(z)  # of erfcx: the difference itself would drown in rounding
-        gap = ROOT_TWO * t * slope if s < _DEVIATION_SMALL else _gap(h, t, low)
-        step, newton = _step(s, h, gap, target, inverse_target, low)
+        if s < _DEVIATION_SMALL:  # from the slope of erfcx: the difference itself would drown in rounding
+            z = -h * ROOT_HALF
+            gap = ROOT_TWO * t * (1.1283791670955126 - 2.0 * z * erfcx(z))
+        else:
+            ea, eb = erfcx_pair(abs(h + t) * ROOT_HALF, (t - h) * ROOT_HALF)
+            gap = ea - eb if low else ea + eb
+        logarithm = math.log(0.5 * gap) - 0.5 * (h * h + t * t)
+        upper, lower, newton = _step(s, h, h / s, gap, logarithm, target, inverse_target, low)
         if newton > 0.0:
             below = s
         else:
             above = s
+        step = upper / lower
         if abs(step) <= 4e-16 * s or above - below <= 4e-16 * s:
             return s
         s += step
@@ -239,7 +268,7 @@ def _normalise(
         log(ratio),
         part if ok else 0.5,
         rest if ok else 0.5,
-        min(f, k) * inverse_least if ok else 1.0,
+        min(f, k) * min(f, k) * inverse if ok else 1.0,
     )
 
 
@@ -272,20 +301,32 @@ def _mend(
 
 @inlined
 def _greeks(
-    s: float, f: float, k: float, x: float, t: float, rate: float, dividend_yield: float, is_call: bool
+    value: float,
+    s: float,
+    inverse_s: float,
+    f: float,
+    k: float,
+    x: float,
+    t: float,
+    root: float,
+    inverse_root: float,
+    rate: float,
+    dividend_yield: float,
+    is_call: bool,
 ) -> tuple[float, float, float, float, float, float]:
-    """Volatility, S delta, S² gamma, theta a day, vega a point, rho a point. x = ln(f/k)."""
-    inverse_s = 1.0 / s
+    """From the price and the s it gives: volatility, S delta, S² gamma, theta a day, vega a point, rho a point.
+
+    x = ln(f/k), root = √t.
+    """
     d1 = x * inverse_s + 0.5 * s
     d2 = d1 - s
     half = 0.5 * exp(-0.5 * d1 * d1) * f
-    e1, e2 = erfcx_pair(abs(d1) * ROOT_HALF, abs(d2) * ROOT_HALF)
-    tail1, tail2 = half * e1, half * e2
-    n1 = tail1 if (d1 < 0.0) == is_call else f - tail1
-    n2 = tail2 if (d2 < 0.0) == is_call else k - tail2
+    d, whole = (d2, k) if is_call else (-d1, f)  # k N(d2) of a call, f N(-d1) of a put
+    tail = half * erfcx(abs(d) * ROOT_HALF)
+    lesser = tail if d < 0.0 else whole - tail
+    greater = lesser + value
+    n1, n2 = (greater, lesser) if is_call else (lesser, greater)
     sign = 1.0 if is_call else -1.0
-    root = math.sqrt(t)
-    inverse_root = 1.0 / root
     density = half * 0.7978845608028654  # f φ(d1): √(2/π) times the half
     decay = sign * (dividend_yield * n1 - rate * n2) - 0.5 * density * s * inverse_root * inverse_root
     return (
@@ -319,8 +360,8 @@ def implied(
             ok, _, _, x, part, rest, ey = _normalise(
                 value[i], spot[i], strike[i], years[i], rate[i], dividend_yield[i], is_call[i]
             )
-            s, step = _solve(-abs(x), part, rest, ey)
-            ok = ok & (abs(step) < _CONVERGED * s) & (s > _DEVIATION_SMALL)
+            s, _, believed = _solve(-abs(x), part, rest, ey)
+            ok = ok & believed
             volatility[i] = s / math.sqrt(years[i]) if ok else math.nan
 
 
@@ -353,10 +394,14 @@ def implied_with_greeks(
             ok, f, k, x, part, rest, ey = _normalise(
                 value[i], spot[i], strike[i], t, rate[i], dividend_yield[i], is_call[i]
             )
-            s, step = _solve(-abs(x), part, rest, ey)
-            ok = ok & (abs(step) < _CONVERGED * s) & (s > _DEVIATION_SMALL)
-            found = _greeks(s, f, k, x, t, rate[i], dividend_yield[i], is_call[i])
-            per_share = 1.0 / spot[i]
+            s, inverse, believed = _solve(-abs(x), part, rest, ey)
+            ok = ok & believed
+            root = math.sqrt(t)
+            both = 1.0 / (root * spot[i])
+            found = _greeks(
+                value[i], s, inverse, f, k, x, t, root, both * spot[i], rate[i], dividend_yield[i], is_call[i]
+            )
+            per_share = both * root
             volatility[i] = found[0] if ok else math.nan
             delta[i] = found[1] * per_share if ok else math.nan
             gamma[i] = found[2] * per_share * per_share if ok else math.nan
@@ -410,6 +455,9 @@ def mend_with_greeks(
             status[i] = code
             if code == OK:
                 f, k = spot[i] * math.exp(-dividend_yield[i] * t), strike[i] * math.exp(-rate[i] * t)
-                found = _greeks(s, f, k, math.log(f) - math.log(k), t, rate[i], dividend_yield[i], is_call[i])
+                x, root = math.log(f) - math.log(k), math.sqrt(t)
+                found = _greeks(
+                    value[i], s, 1.0 / s, f, k, x, t, root, 1.0 / root, rate[i], dividend_yield[i], is_call[i]
+                )
                 volatility[i], theta[i], vega[i], rho[i] = found[0], found[3], found[4], found[5]
                 delta[i], gamma[i] = found[1] / spot[i], found[2] / spot[i] / spot[i]
