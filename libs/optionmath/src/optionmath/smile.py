@@ -85,11 +85,10 @@ def fit_smile(
     variance = volatility**2 * years
     before = start.svi if start is not None else None
     curve = _slice(k, volatility, width, forward, years, rate, is_call[outside][good], before)
-    coefficients = np.polyfit(k, variance, 2, w=weight)
     smile = Smile(
         forward,
         years,
-        (float(coefficients[2]), float(coefficients[1]), float(coefficients[0])),
+        _parabola(k, variance, weight, curve),
         float(k.min()),
         float(k.max()),
         float(np.min(variance)) * 0.25,
@@ -98,6 +97,15 @@ def fit_smile(
     )
     error = smile.volatility(forward * np.exp(k)) - volatility
     return replace(smile, residual=float(np.sqrt(np.average(error**2, weights=weight))))
+
+
+def _parabola(k: Floats, variance: Floats, weight: Floats, curve: RawSvi | None) -> tuple[float, float, float]:
+    """The slice's own parabola at the money; without one the quotes'."""
+    if curve is not None:
+        w, first, second = curve.derivatives(np.zeros(1))
+        return float(w[0]), float(first[0]), float(second[0]) / 2
+    c2, c1, c0 = np.polyfit(k, variance, 2, w=weight)
+    return float(c0), float(c1), float(c2)
 
 
 def _slice(

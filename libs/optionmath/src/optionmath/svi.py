@@ -283,7 +283,9 @@ class _Problem:
     def finish(self, start: Floats) -> tuple[Floats, int, float]:
         """Reweight once against outliers; then, while arbitrage remains, refit with a growing penalty on it."""
         soft = kernel.tame(start, self.k, self.volatility, self.weight, self.years)
-        parameters, _, steps, _ = self.minimise(start, soft, 0.0, 40)
+        parameters, steps = start, 0
+        if np.any(soft != self.weight):
+            parameters, _, steps, _ = self.minimise(start, soft, 0.0, 40)
         least, _ = kernel.least_density_factor(parameters, self.grid)
         if self._clean(parameters, least):
             return parameters, steps, float(least)
@@ -310,6 +312,11 @@ class _Problem:
                 break
         return start, float(least), steps
 
+    def moved_cost(self, start: RawSvi) -> float:
+        """Cost of the start itself, moved to the level of these quotes: what a fit from it has to beat."""
+        before = np.sqrt(np.maximum(start.total_variance(self.k), 1e-14) / self.years)
+        return self._cost(start.scaled(float(np.median(self.volatility / before))).array(), self.weight)
+
     def _cost(self, parameters: Floats, weight: Floats) -> float:
         slice_ = RawSvi(*(float(each) for each in parameters))
         model = np.sqrt(np.maximum(slice_.total_variance(self.k), 0.0) / self.years)
@@ -323,13 +330,17 @@ def _best(problem: _Problem, start: RawSvi | None) -> tuple[Floats, int, float]:
     """Warm when that ends near the quotes and free of arbitrage, else the better of the two coarse starts."""
     if start is not None:
         parameters, steps, least, cost = problem.follow(start.array())
-        if least >= 0 and cost <= _WARM_COST_MAX * len(problem.k):
+        if least >= 0 and cost <= min(_WARM_COST_MAX * len(problem.k), 1.1 * problem.moved_cost(start) + 0.1):
             return parameters, steps, least
-    starts = kernel.cold_start(problem.k, problem.volatility, problem.weight, problem.years, problem.scale)
-    found = [problem.minimise(each, problem.weight, 0.0, 60) for each in starts]
-    parameters, _, _, _ = min(found, key=lambda each: each[1])
-    parameters, steps, least = problem.finish(parameters)
-    return parameters, steps + sum(each[2] for each in found), least
+    steps, best = 0, (np.zeros(5), np.inf)
+    for each in kernel.cold_start(problem.k, problem.volatility, problem.weight, problem.years, problem.scale):
+        parameters, cost, more, _ = problem.minimise(each, problem.weight, 0.0, 60)
+        steps += more
+        best = min(best, (parameters, cost), key=lambda pair: pair[1])
+        if cost <= len(problem.k):
+            break
+    parameters, more, least = problem.finish(best[0])
+    return parameters, steps + more, least
 
 
 def fit_quotes(

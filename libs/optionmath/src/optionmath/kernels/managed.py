@@ -15,6 +15,7 @@ from numba import njit
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int8]
 _ROOT_HALF = math.sqrt(0.5)
+_POINTS_MAX, _GAP = 801, 0.1  # table points; their distance in standard deviations of the shortest leg
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -41,7 +42,7 @@ def position_value(
 @njit(cache=True, nogil=True, error_model="numpy")
 def simulate(
     normals: Floats, steps: int, spot: float, drift: float, path_sigma: float, rate: float, dividend_yield: float,
-    is_call: Floats, strike: Floats, quantity: Floats, sigma: Floats, years: Floats, shares: float, points: int,
+    is_call: Floats, strike: Floats, quantity: Floats, sigma: Floats, years: Floats, shares: float,
     cash: float, target: float, stop: float, exit_years: float, close_cost: float, expiry_cost: float,
     pnl: Floats, held: Floats, reason: Codes,
 ) -> None:  # fmt: skip
@@ -57,28 +58,40 @@ def simulate(
     half = normals.shape[1]
     dt = horizon / steps
     move, shock = (drift - path_sigma * path_sigma / 2.0) * dt, path_sigma * math.sqrt(dt)
+    watched = not (math.isnan(target) and math.isnan(stop))
     state = np.zeros(2 * half)
     open_paths = np.arange(2 * half)
     count = 2 * half
-    table, left = np.empty(points), np.empty(years.shape[0])
+    table, left = np.empty(_POINTS_MAX), np.empty(years.shape[0])
     for step in range(1, steps + 1):
         time = step * dt
         last = step == steps
-        for i in range(years.shape[0]):
-            left[i] = 0.0 if years[i] - time <= 1e-9 else years[i] - time
-        width = 6.5 * path_sigma * math.sqrt(time) + 1e-9
-        low = move * step - width
-        gap = 2.0 * width / (points - 1)
-        if not last:
-            for j in range(points):
-                at = spot * math.exp(low + gap * j)
-                table[j] = position_value(at, is_call, strike, quantity, sigma, left, shares, rate, dividend_yield)
-        timed = horizon - time <= exit_years + 1e-9
-        kept = 0
+        low, high = np.inf, -np.inf
         for n in range(count):
             path = open_paths[n]
             draw = normals[step - 1, path] if path < half else -normals[step - 1, path - half]
             state[path] += move + shock * draw
+            low, high = min(low, state[path]), max(high, state[path])
+        timed = horizon - time <= exit_years + 1e-9
+        if not (last or timed or watched):
+            continue
+        smallest = np.inf
+        for i in range(years.shape[0]):
+            left[i] = 0.0 if years[i] - time <= 1e-9 else years[i] - time
+            if left[i] > 0.0:
+                smallest = min(smallest, sigma[i] * math.sqrt(left[i]))
+        # As fine as the sharpest leg needs, over no more prices than the open paths have reached.
+        points = _POINTS_MAX
+        if not last:
+            points = int(min(max((high - low) / (_GAP * smallest) + 4.0, 8.0), float(_POINTS_MAX)))
+            gap = max((high - low) / (points - 3), 1e-9)
+            low -= gap
+            for j in range(points):
+                at = spot * math.exp(low + gap * j)
+                table[j] = position_value(at, is_call, strike, quantity, sigma, left, shares, rate, dividend_yield)
+        kept = 0
+        for n in range(count):
+            path = open_paths[n]
             if last:
                 at = spot * math.exp(state[path])
                 value = position_value(at, is_call, strike, quantity, sigma, left, shares, rate, dividend_yield)

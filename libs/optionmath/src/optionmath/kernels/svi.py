@@ -19,6 +19,7 @@ Floats = npt.NDArray[np.float64]
 
 _FAST = {"contract", "nsz"}
 _SLOPE_MIN, _SLOPE_MAX, _SINE_MAX = 1e-7, 1.998, 0.99995
+_GAIN_MIN = 1e-3  # relative improvement of the sum of squares that ends the search: 0.05 % of the error
 _DENSITY_MARGIN, _MARGIN, _RADIUS_MAX = (
     0.002,
     5e-4,
@@ -26,7 +27,7 @@ _DENSITY_MARGIN, _MARGIN, _RADIUS_MAX = (
 )  # what the penalty aims beyond, so that a small shortfall is still free
 
 
-@njit(cache=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=_FAST)
 def variance(parameters: Floats, k: float) -> tuple[float, float, float]:
     """(w, w', w'') at one log-moneyness."""
     a, b, rho, m, sigma = parameters[0], parameters[1], parameters[2], parameters[3], parameters[4]
@@ -35,7 +36,7 @@ def variance(parameters: Floats, k: float) -> tuple[float, float, float]:
     return a + b * (rho * y + root), b * (rho + y / root), b * sigma * sigma / (root * root * root)
 
 
-@njit(cache=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=_FAST)
 def density_factor(parameters: Floats, k: float) -> float:
     """Durrleman's g(k); the slice has no butterfly arbitrage where it is not negative."""
     w, first, second = variance(parameters, k)
@@ -45,21 +46,21 @@ def density_factor(parameters: Floats, k: float) -> float:
     return stem * stem - first * first / 4.0 * (1.0 / w + 0.25) + second / 2.0
 
 
-@njit(cache=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=_FAST)
 def least_variance(parameters: Floats) -> float:
     """Least total variance of the slice."""
     level: float = parameters[0] + parameters[1] * parameters[4] * math.sqrt(1.0 - parameters[2] * parameters[2])
     return level
 
 
-@njit(cache=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=_FAST)
 def around_vertex(parameters: Floats, grid: Floats, j: int) -> float:
     """The grid's j-th point moved to the slice's own vertex and stretched to ±60 radii."""
     moved: float = parameters[3] + grid[j] / grid[-1] * 60.0 * parameters[4]
     return moved
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def to_parameters(x: Floats) -> Floats:
     left = 2.0 / (1.0 + math.exp(-x[0]))
     right = 2.0 / (1.0 + math.exp(-x[1]))
@@ -77,7 +78,7 @@ def to_parameters(x: Floats) -> Floats:
     return out
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def to_coordinates(parameters: Floats) -> Floats:
     b, rho = parameters[1], parameters[2]
     left = min(max(b * (1.0 - rho), _SLOPE_MIN), _SLOPE_MAX)
@@ -92,7 +93,7 @@ def to_coordinates(parameters: Floats) -> Floats:
     return out
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _residuals(
     x: Floats, k: Floats, volatility: Floats, weight: Floats, root_years: float,
     grid: Floats, floor: Floats, ceiling: Floats, penalty: float, out: Floats,
@@ -128,7 +129,7 @@ def _residuals(
     return total
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def with_modest_wings(parameters: Floats, slope: float) -> Floats:
     """The slice with the same level, slope and bend at the money and wings no steeper than `slope` beyond w'."""
     x = to_coordinates(parameters)
@@ -139,7 +140,7 @@ def with_modest_wings(parameters: Floats, slope: float) -> Floats:
     return to_parameters(x)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _solve5(matrix: Floats, right: Floats) -> bool:
     """Gaussian elimination with pivoting; False when singular. Overwrites both."""
     for column in range(5):
@@ -165,13 +166,13 @@ def _solve5(matrix: Floats, right: Floats) -> bool:
     return True
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _clip(x: Floats, low: Floats, high: Floats) -> None:
     for j in range(5):
         x[j] = min(max(x[j], low[j]), high[j])
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def minimise(
     start: Floats, k: Floats, volatility: Floats, weight: Floats, years: float, grid: Floats, floor: Floats,
     ceiling: Floats, penalty: float, unit: float, low: Floats, high: Floats, steps_max: int,
@@ -232,12 +233,12 @@ def minimise(
         base[:] = moved
         cost = attempt
         damping = max(damping / 10.0, 1e-14)
-        if gained <= (1e-6 if penalty > 0.0 else 1e-9) * cost + 1e-18:
+        if gained <= _GAIN_MIN * cost + 1e-18 and damping < 0.1:
             return to_parameters(x), cost, iteration + 1, True
     return to_parameters(x), cost, steps_max, False
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _linear(k: Floats, w: Floats, weight: Floats, m: float, sigma: float, parameters: Floats) -> float:
     """Best (a, b, ρ) for a given vertex and curvature radius; returns the weighted sum of squares."""
     s = np.zeros((3, 4))
@@ -277,7 +278,7 @@ def _linear(k: Floats, w: Floats, weight: Floats, m: float, sigma: float, parame
     return total
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def cold_start(k: Floats, volatility: Floats, weight: Floats, years: float, scale: float) -> Floats:
     """The two best slices over a coarse grid of vertices and radii, shape (2, 5)."""
     count = k.shape[0]
@@ -308,7 +309,7 @@ def cold_start(k: Floats, volatility: Floats, weight: Floats, years: float, scal
     return best
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def least_density_factor(parameters: Floats, grid: Floats) -> tuple[float, float]:
     """(smallest g, where) over the grid and over the same grid moved to the slice's own vertex and radius."""
     least, where = (np.inf, 0.0) if least_variance(parameters) >= 0.0 else (-1.0, parameters[3])
@@ -320,7 +321,7 @@ def least_density_factor(parameters: Floats, grid: Floats) -> tuple[float, float
     return least, where
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def tame(parameters: Floats, k: Floats, volatility: Floats, weight: Floats, years: float) -> Floats:
     """Weights with Huber factors: what lies far outside the others counts linearly instead of squared."""
     root_years = math.sqrt(years)
@@ -335,7 +336,7 @@ def tame(parameters: Floats, k: Floats, volatility: Floats, weight: Floats, year
     return soft
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def calendar_breach(parameters: Floats, grid: Floats, floor: Floats, ceiling: Floats) -> float:
     """Largest total variance below the earlier expiration's or above the later one's, on the grid."""
     worst = 0.0
