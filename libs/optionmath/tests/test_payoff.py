@@ -146,6 +146,7 @@ def test_duplicate_legs_net_to_nothing() -> None:
     assert analyse(legs, D("0.1")).risk is Risk.NONE
 
 
+@settings(max_examples=100 * SCALE, deadline=None)
 @given(st.integers(1, 50), st.integers(1, 50), st.integers(0, 100))
 def test_a_box_is_worth_its_width_everywhere(low: int, width: int, price: int) -> None:
     """Long box: width at every price, exactly."""
@@ -153,7 +154,7 @@ def test_a_box_is_worth_its_width_everywhere(low: int, width: int, price: int) -
     assert value_at([call(a), call(b, -1), put(b), put(a, -1)], D(0), D(price)) == width
 
 
-@settings(max_examples=150 * SCALE)
+@settings(max_examples=100 * SCALE, deadline=None)
 @given(positions, credits)
 def test_brute_force_on_a_price_grid_agrees(legs: list[AnyLeg], credit: Decimal) -> None:
     """On a fine grid: bounds hold and are attained, every sign change is a breakeven, profit is where it is said."""
@@ -179,18 +180,21 @@ def test_brute_force_on_a_price_grid_agrees(legs: list[AnyLeg], credit: Decimal)
             assert any(low <= each <= high for each in found.breakevens)
 
 
+@settings(max_examples=100 * SCALE, deadline=None)
 @given(positions, credits)
 def test_breakevens_are_where_nothing_is_won_or_lost(legs: list[AnyLeg], credit: Decimal) -> None:
     """P&L at every breakeven is zero to the precision of one division."""
     assert all(abs(value_at(legs, credit, each)) < TINY for each in analyse(legs, credit).breakevens)
 
 
+@settings(max_examples=100 * SCALE, deadline=None)
 @given(st.permutations([put("90"), put("95", -1), call("105", -2), call("110"), stock(1)]), credits)
 def test_the_order_of_legs_does_not_matter(legs: list[AnyLeg], credit: Decimal) -> None:
     """Any order gives the same answer."""
     assert analyse(legs, credit) == analyse(sorted(legs, key=repr), credit)
 
 
+@settings(max_examples=100 * SCALE, deadline=None)
 @given(positions, credits, st.integers(2, 5))
 def test_quantity_scales_the_result(legs: list[AnyLeg], credit: Decimal, times: int) -> None:
     """k times the position and its credit: k times the extremes, the same breakevens and risk."""
@@ -208,6 +212,7 @@ def test_quantity_scales_the_result(legs: list[AnyLeg], credit: Decimal, times: 
     assert len(many.breakevens) == len(one.breakevens)
 
 
+@settings(max_examples=100 * SCALE, deadline=None)
 @given(positions, credits, st.integers(2, 40).map(lambda each: D(each) * D("2.5")), st.booleans())
 def test_a_long_wing_never_raises_the_loss(legs: list[AnyLeg], credit: Decimal, strike: Decimal, is_call: bool) -> None:
     """An option that is given away for nothing can only help."""

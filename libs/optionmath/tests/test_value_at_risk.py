@@ -287,7 +287,7 @@ def test_american_values_under_stress_are_those_of_the_stressed_option(
     for value, change, factor in zip(found, moves, factors, strict=True):
         fresh = Book.of([replace(leg, sigma=sigma * factor)], {"X": 100 * (1 + change)})
         european = Book.of([replace(leg, sigma=sigma * factor, american=False)], {"X": 100 * (1 + change)})
-        assert value == pytest.approx(leg_greeks(fresh).value[0], abs=0.02)
+        assert value == pytest.approx(leg_greeks(fresh).value[0], abs=0.05)
         assert value >= revalue(european, calm(european))[0, 0] - 1e-9
 
 

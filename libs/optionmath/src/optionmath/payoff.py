@@ -8,11 +8,10 @@ to 28 digits, and what a position with such contracts is worth is therefore take
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
-from itertools import pairwise
 
 ZERO, ONE = Decimal(0), Decimal(1)
 _CORNER_DIGITS = Decimal("1e-18")
@@ -60,14 +59,16 @@ class PayoffLeg:
     @property
     def corner(self) -> Decimal:
         """Price of the underlying at which exercise is worth nothing; the strike for a standard contract."""
-        if self.standard:
+        if (self.shares is None or self.shares == self.multiplier) and not self.cash:
             return self.strike
         return (self.strike * self.multiplier - self.cash) / self.delivered
 
     def value(self, price: Decimal) -> Decimal:
         """Exercise value of all contracts at this price, negative when short."""
         worth = price * self.delivered + self.cash - self.strike * self.multiplier
-        return self.signed_quantity * max(worth if self.is_call else -worth, ZERO)
+        if (worth > 0) is not self.is_call:
+            return ZERO
+        return self.signed_quantity * (worth if self.is_call else -worth)
 
     def slope(self, price: Decimal) -> Decimal:
         """Change of `value` per $ of the underlying just above this price."""
@@ -141,48 +142,47 @@ def analyse(legs: Sequence[AnyLeg], credit: Decimal) -> Payoff:
     if any(isinstance(leg, PayoffLeg) and (leg.delivered <= 0 or leg.multiplier <= 0) for leg in legs):
         raise ValueError("an option leg needs a positive multiplier and positive delivered shares")
     bends = corners(legs)
-    adjusted = any(isinstance(leg, PayoffLeg) and not leg.standard for leg in legs)
-
-    def worth(price: Decimal) -> Decimal:
-        exact = value_at(legs, credit, price)
-        return exact.quantize(_CORNER_DIGITS) if adjusted else exact
-
-    values = [worth(price) for price in bends]
+    values = curve(legs, credit, bends)
+    if any(isinstance(leg, PayoffLeg) and not leg.standard for leg in legs):
+        values = tuple(each.quantize(_CORNER_DIGITS) for each in values)
+    first_slope = sum((leg.slope(ZERO) for leg in legs), ZERO)
     last_slope = sum((leg.slope(bends[-1]) for leg in legs), ZERO)
-    breakevens = _breakevens(bends, values, last_slope)
+    breakevens, intervals = _walk(bends, values, last_slope)
     lowest = min(values)
     return Payoff(
         max_profit=None if last_slope > 0 else max(values),
         max_loss=None if last_slope < 0 else max(-lowest, ZERO),
         breakevens=breakevens,
-        profit_intervals=_profit_intervals(breakevens, bends[-1], worth),
-        risk=_risk(last_slope, sum((leg.slope(ZERO) for leg in legs), ZERO), values),
+        profit_intervals=intervals,
+        risk=_risk(last_slope, first_slope, values),
     )
 
 
-def _breakevens(bends: Sequence[Decimal], values: Sequence[Decimal], last_slope: Decimal) -> tuple[Decimal, ...]:
-    found: list[Decimal] = []
-    for low, high, at_low, at_high in zip(bends, bends[1:], values, values[1:], strict=False):
+def _walk(
+    bends: Sequence[Decimal], values: Sequence[Decimal], last_slope: Decimal
+) -> tuple[tuple[Decimal, ...], tuple[Interval, ...]]:
+    """Breakevens and profit intervals from the values at the bends and the slope of the ray beyond the last."""
+    zeros: list[Decimal] = []
+    intervals: list[Interval] = []
+    # The ray is one more segment: a price beyond every crossing and the value there.
+    reach = abs(values[-1] / last_slope) + 1 if last_slope else ONE
+    prices = (*bends, bends[-1] + reach)
+    heights = (*values, values[-1] + last_slope * reach)
+    start = ZERO if heights[0] > 0 else None
+    for low, high, at_low, at_high in zip(prices, prices[1:], heights, heights[1:], strict=False):
         if at_low == 0:
-            found.append(low)
-        elif (at_low < 0) != (at_high < 0) and at_high != 0:
-            found.append(low + (high - low) * at_low / (at_low - at_high))
-    if values[-1] == 0:
-        found.append(bends[-1])
-    elif last_slope and (values[-1] < 0) == (last_slope > 0):
-        found.append(bends[-1] - values[-1] / last_slope)
-    return tuple(found)
-
-
-def _profit_intervals(
-    breakevens: Sequence[Decimal], last_bend: Decimal, worth: Callable[[Decimal], Decimal]
-) -> tuple[Interval, ...]:
-    # Between two neighbouring zeros the sign cannot change, so one price inside decides.
-    edges = sorted({ZERO, *breakevens})
-    found = [Interval(low, high) for low, high in pairwise(edges) if worth((low + high) / 2) > 0]
-    if worth(max(edges[-1], last_bend) + 1) > 0:
-        found.append(Interval(edges[-1], None))
-    return tuple(found)
+            crossing = low
+        elif at_high != 0 and (at_low < 0) != (at_high < 0):
+            crossing = low + (high - low) * at_low / (at_low - at_high)
+        else:
+            continue
+        zeros.append(crossing)
+        if start is not None and crossing > start:
+            intervals.append(Interval(start, crossing))
+        start = crossing if at_high > 0 else None
+    if start is not None:
+        intervals.append(Interval(start, None))
+    return tuple(zeros), tuple(intervals)
 
 
 def _risk(last_slope: Decimal, first_slope: Decimal, values: Sequence[Decimal]) -> Risk:

@@ -36,6 +36,7 @@ _POINTS, _DEVIATIONS = 400, 5.0
 _ZOOM_POINTS, _ZOOM_ROUNDS = 33, 8
 """Each round narrows a bracket to 1/16 of its width: 1e-9 of a grid step after eight."""
 _NOWHERE = 1e-6
+_NOTHING = 1e-6
 VOLATILITY_BAND = 0.20
 
 
@@ -196,8 +197,7 @@ def _extremes(
     values = profit(prices)
     if not np.isfinite(values).all():
         raise ValueError("a leg cannot be valued: a number of it is missing or senseless")
-    changes = np.flatnonzero((values[1:] < 0) != (values[:-1] < 0))
-    breakevens = tuple(_crossing(profit, float(prices[each]), float(prices[each + 1])) for each in changes)
+    breakevens, intervals = _signs(profit, prices, values)
     high, low = _peak(profit, prices, values), _peak(lambda each: -profit(each), prices, -values)
     return Extremes(
         factor,
@@ -206,15 +206,30 @@ def _extremes(
         None if ends.max_loss is None or risk is Risk.UNLIMITED else max(low[1], 0.0),
         None if ends.max_loss is None or risk is Risk.UNLIMITED else low[0],
         breakevens,
-        _intervals(breakevens, bool(values[0] > 0)),
+        intervals,
     )
 
 
-def _intervals(breakevens: Sequence[float], starts_above: bool) -> tuple[tuple[float, float | None], ...]:
-    edges: list[float | None] = [0.0, *breakevens] if starts_above else [*breakevens]
-    if len(edges) % 2:
-        edges.append(None)
-    return tuple((low, high) for low, high in zip(edges[::2], edges[1::2], strict=True) if low is not None)
+def _signs(
+    profit: Callable[[Floats], Floats], prices: Floats, values: Floats
+) -> tuple[tuple[float, ...], tuple[tuple[float, float | None], ...]]:
+    """Where P&L changes sign or leaves zero, and where it is above zero; a ten-thousandth of a cent is zero."""
+    sign = np.where(np.abs(values) < _NOTHING, 0.0, np.sign(values))
+    zeros: list[float] = []
+    intervals: list[tuple[float, float | None]] = []
+    start: float | None = 0.0 if sign[0] > 0 else None
+    for at in np.flatnonzero(sign[1:] != sign[:-1]):
+        left, right = float(prices[at]), float(prices[at + 1])
+        at_zero = right if sign[at] else left
+        edge = _crossing(profit, left, right) if sign[at] and sign[at + 1] else at_zero
+        if not zeros or edge > zeros[-1]:
+            zeros.append(edge)
+        if start is not None:
+            intervals.append((start, edge))
+        start = edge if sign[at + 1] > 0 else None
+    if start is not None:
+        intervals.append((start, None))
+    return tuple(zeros), tuple(intervals)
 
 
 def _peak(profit: Callable[[Floats], Floats], prices: Floats, values: Floats) -> tuple[float, float]:

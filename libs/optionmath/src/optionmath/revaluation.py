@@ -5,8 +5,8 @@ when the underlying moves (sticky strike) and the scenario scales or shifts it. 
 early-exercise premium of Barone-Adesi and Whaley (Journal of Finance, 1987), its boundary interpolated over volatility
 so that a scenario needs no root; beyond 0.4 to 2.6 times a leg's volatility the premium of the nearer end is used.
 Against a 301-step tree with r = 4 %: within 0.007 % of the spot for out-of-the-money options of up to 60 days and
-within 0.05 % in the money; 0.1 % at one year. Dividends are a continuous yield: a single large one inside the life of
-an option is outside the model.
+within 0.05 % in the money; 0.1 % at one year, where interpolating may add 0.05 %. Dividends are a continuous yield: a
+single large one inside the life of an option is outside the model.
 
 Money here is float $: an estimate of risk, never an order price. A holding with a missing or senseless number makes its
 own position NaN, and with it any total that needs it; `Book.unpriced` names such positions.

@@ -60,7 +60,7 @@ def _boundary(sign: float, rate: float, yields: float, deviation: float, seed: f
     rate and yields are times years. Newton's method from `seed`, from theirs if it is 0, until a step is below 1e-6
     (the next would be below 1e-11); NaN where early exercise never pays.
     """
-    if not (deviation > 0.0 and (rate > 0.0 if sign < 0.0 else yields > 0.0)):
+    if not (deviation > 0.0 and (rate if sign < 0.0 else yields) > 1e-9):
         return math.nan, math.nan, math.nan
     w = deviation * deviation
     n = 2.0 * (rate - yields) / w - 1.0
@@ -90,8 +90,8 @@ _NODES = (0.4538377907, 0.8534362195, 1.5, 2.1465637805, 2.5461622093)
 """Multiples of a leg's volatility where its boundary is solved: Chebyshev's on 0.4 to 2.6, for stresses up and down."""
 _NODE_LOW, _NODE_HIGH = 0.4, 2.6
 BOUNDARY_COLUMNS = 13
-_BOUNDARY_FAR = 3.0
-"""A boundary more than 20 times from the strike is none: the premium is nothing, and its numbers would overflow."""
+_BOUNDARY_FAR = 8.0
+"""A boundary more than 3,000 times from the strike is none: the premium is nothing, and its numbers would overflow."""
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
@@ -175,6 +175,8 @@ def revalue(  # type: ignore[no-untyped-def]
                 q = 0.5 * (sign * math.sqrt(n * n + growth * per_w) - n)
                 beyond = at + moved_log[c] - _interpolated(m, y0, y1, y2, y3, y4)
                 premium = k * exp(_interpolated(m, a0, a1, a2, a3, a4) + q * beyond)
+                most = (s - f) * moved[c] if call else k - d  # no premium is worth more than the carry it saves
+                premium = premium if premium < most else most
                 value = value + premium if sign * beyond < 0.0 else value
                 row[c] += units * (intrinsic if intrinsic > value else value)
             continue
@@ -202,7 +204,8 @@ def _american(sign: float, s: float, k: float, t: float, v: float, r: float, q: 
     value = _european(sign, s, k, t, v, r, q)
     beyond = math.log(s / k) - y
     if sign * beyond < 0.0:
-        value += k * math.exp(a + e * beyond)
+        most = -s * math.expm1(-q * t) if sign > 0.0 else -k * math.expm1(-r * t)
+        value += min(k * math.exp(min(a + e * beyond, 700.0)), most)
     return max(value, sign * (s - k))
 
 
@@ -269,7 +272,7 @@ def leg_greeks(is_option, is_call, american, spot, strike, years, sigma, rate, y
                 row[5] = sign * k * t * discount * n2 / 100.0
                 row[6] = -fade * density * d2 / v / 100.0
                 row[7] = vega * d1 * d2 / v / 100.0
-                if american[leg] and (q > 0.0 if is_call[leg] else r > 0.0):
+                if american[leg] and (q if is_call[leg] else r) * t > 1e-6:
                     _american_greeks(sign, s, k, t, v, r, q, row)
             exercise = sign * (s - k)
             if american[leg] and row[0] <= exercise:
