@@ -144,3 +144,18 @@ def test_up_refuses_a_recording_that_is_not_there(tmp_path: Path) -> None:
     answer = run("up", "--data", str(tmp_path / "data"), "--market", f"replay:{tmp_path}/gone.parquet")
     assert answer.returncode == 1
     assert f"there is no file {tmp_path}/gone.parquet" in answer.stderr
+
+
+def test_rule_sets_are_listed_printed_and_checked(tmp_path: Path) -> None:
+    """What is printed can be checked, changed and used; a wrong line is named."""
+    assert {"default", "covered_call", "wheel", "strangle", "debit"} <= set(run("rules").stdout.split())
+    mine = tmp_path / "mine.toml"
+    mine.write_text(run("rules", "default").stdout)
+    assert "can be used" in run("rules", "--check", str(mine)).stdout
+    mine.write_text("pop_min = 7\n")
+    refused = run("rules", "--check", str(mine))
+    assert refused.returncode == 1
+    assert "line 1: pop_min = 7 is refused: allowed is 0 to 1" in refused.stderr
+    chains = tmp_path / "chains.csv"
+    chains.write_text(SMALL)
+    assert "line 1: pop_min = 7" in run("scan", "--chains", str(chains), "--rules", str(mine)).stderr

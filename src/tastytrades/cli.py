@@ -160,6 +160,7 @@ def scan(
     facts: Annotated[
         Path | None, typer.Option(help="CSV of facts: underlying, sector, beta, …", exists=True, dir_okay=False)
     ] = None,
+    rules: Annotated[str, typer.Option(help="A shipped rule set by name, or a TOML file.")] = "default",
     rows: Annotated[int, typer.Option(min=1, max=500, help="Rows of the table.")] = 20,
     as_json: AsJson = False,
 ) -> None:
@@ -170,7 +171,7 @@ def scan(
         day = date.fromisoformat(session) if session else None
     except ValueError:
         raise RuntimeFault(f"--session {session!r} is not a date: write it as YYYY-MM-DD") from None
-    outcome = scanfile.scan_file(chains, underlying or [], day, net_liq, facts)
+    outcome = scanfile.scan_file(chains, underlying or [], day, net_liq, facts, rules)
     if as_json:
         sys.stdout.write(json.dumps(scanfile.as_json(outcome)) + "\n")
         return
@@ -192,6 +193,31 @@ def verify(
         reference.show(console, found)
     if found.outside:
         raise typer.Exit(1)
+
+
+@app.command()
+def rules(
+    name: Annotated[str | None, typer.Argument(help="Print this shipped rule set as TOML.")] = None,
+    check: Annotated[Path | None, typer.Option(help="Read a file as the scanner will, and say what is wrong.")] = None,
+) -> None:
+    """List the shipped rule sets, print one to change, or check a file of your own."""
+    from strategies import rule_file
+
+    if check is not None:
+        try:
+            found = rule_file.load(check)
+        except rule_file.RuleFileError as error:
+            raise RuntimeFault("\n".join(f"{error.source}: {problem}" for problem in error.problems)) from None
+        console.print(f"{check}: rule set {found.name!r} version {found.version} can be used", highlight=False)
+    elif name is not None:
+        try:
+            sys.stdout.write(rule_file.shipped_text(name))
+        except KeyError as error:
+            raise RuntimeFault(str(error.args[0])) from None
+    else:
+        for each in rule_file.shipped():
+            held = rule_file.load_shipped(each)
+            console.print(f"[bold]{each:<14}[/] {', '.join(kind.value for kind in held.strategies)}", highlight=False)
 
 
 @app.command()

@@ -15,7 +15,7 @@ from optionmath.sessions import closes_at
 from schemas.symbols import parse_occ
 from schemas.trade import Candidate
 from strategies.chainfile import ChainFileError, read, read_facts, sessions, snapshots
-from strategies.rules import RuleSet
+from strategies.rule_file import RuleFileError, find
 from strategies.scan import ScanResult, scan
 from tastytrades.runtime import RuntimeFault
 
@@ -30,21 +30,27 @@ class Outcome:
 
 
 def scan_file(
-    path: Path, underlyings: Sequence[str], session: date | None, net_liq: float, facts: Path | None
+    path: Path,
+    underlyings: Sequence[str],
+    session: date | None,
+    net_liq: float,
+    facts: Path | None,
+    rules: str = "default",
 ) -> Outcome:
     """Scan one session of a chain file (the last one by default). Raises RuntimeFault with the file's fault."""
     try:
+        rule_set = find(rules)
         frame = read(path)
         day = session or sessions(frame)[-1]
         known = read_facts(facts) if facts else None
         chains = list(snapshots(frame, day, underlyings, known))
-    except ChainFileError as error:
+    except (ChainFileError, RuleFileError) as error:
         raise RuntimeFault(str(error)) from None
     now = closes_at(day)
     if now is None:
         raise RuntimeFault(f"{day} is not a trading session")
     spy = next((chain.spot for chain in chains if chain.underlying_symbol == "SPY"), None)
-    return Outcome(path, day, scan(chains, RuleSet(), net_liq=net_liq, now=now, spy_price=spy, cycle_id=f"{day}"))
+    return Outcome(path, day, scan(chains, rule_set, net_liq=net_liq, now=now, spy_price=spy, cycle_id=f"{day}"))
 
 
 def as_json(outcome: Outcome) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -74,15 +73,18 @@ def test_facts_that_are_not_known_stay_unknown() -> None:
     assert (facts.sector, facts.beta, facts.iv_rank) == ("ETF", 1.0, None)
 
 
-def test_a_rules_file_overrides_by_name_and_a_wrong_one_is_explained(tmp_path: Path) -> None:
-    path = tmp_path / "rules.json"
-    path.write_text(json.dumps({"pop_min": 0.7}))
-    assert read_rules(ScannerSettings(rules_file=path)).pop_min == 0.7
-    path.write_text(json.dumps({"pop_mim": 0.7}))
-    with pytest.raises(SettingsError, match=r"rule pop_mim is 0\.7"):
-        read_rules(ScannerSettings(rules_file=path))
-    path.write_text(json.dumps({"pop_min": 7}))
-    with pytest.raises(SettingsError, match="pop_min is 7"):
-        read_rules(ScannerSettings(rules_file=path))
-    with pytest.raises(SettingsError, match="cannot be read"):
-        read_rules(ScannerSettings(rules_file=tmp_path / "none.json"))
+def test_rules_come_by_name_or_from_a_file_and_a_wrong_one_is_explained(tmp_path: Path) -> None:
+    """The line, the name and the range are in the message."""
+    path = tmp_path / "rules.toml"
+    path.write_text("pop_min = 0.7\n")
+    assert read_rules(ScannerSettings()) == RuleSet()
+    assert read_rules(ScannerSettings(rules="strangle")).name == "strangle"
+    assert read_rules(ScannerSettings(rules=str(path))).pop_min == 0.7
+    path.write_text("# mine\npop_mim = 0.7\n")
+    with pytest.raises(SettingsError, match=r"line 2: pop_mim is not a setting: did you mean pop_min"):
+        read_rules(ScannerSettings(rules=str(path)))
+    path.write_text("pop_min = 7\n")
+    with pytest.raises(SettingsError, match="line 1: pop_min = 7 is refused: allowed is 0 to 1"):
+        read_rules(ScannerSettings(rules=str(path)))
+    with pytest.raises(SettingsError, match=r"defualt: cannot be read .*did you mean default"):
+        read_rules(ScannerSettings(rules="defualt"))

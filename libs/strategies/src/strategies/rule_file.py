@@ -106,6 +106,11 @@ def load_shipped(name: str) -> RuleSet:
     return load(shipped_text(name))
 
 
+def find(source: str) -> RuleSet:
+    """The rule set a user means: the name of a shipped one, else the path of a file. Raises RuleFileError."""
+    return load_shipped(source) if source in shipped() else load(Path(source))
+
+
 def contradictions(rules: RuleSet) -> list[tuple[str, str]]:
     """(name, message) of values that are fine alone and cannot hold together."""
     pairs = (("dte_min", "dte_max"), ("short_delta_min", "short_delta_max"), ("roll_days_min", "roll_days_max"),
@@ -150,9 +155,9 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        close = _close(str(path), shipped())
-        hint = f"; the shipped rule sets are {', '.join(shipped())}" if close else ""
-        raise RuleFileError(str(path), [Problem(0, "", f"cannot be read: {error}{close}{hint}")]) from None
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        hint = f"{_close(str(path), shipped())}; shipped are {', '.join(shipped())}" if path.parent == Path() else ""
+        raise RuleFileError(str(path), [Problem(0, "", f"cannot be read ({reason}){hint}")]) from None
 
 
 def _folder() -> Traversable:

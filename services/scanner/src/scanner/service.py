@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
-from pydantic import ValidationError
-
 from chassis.bus import make_broker
 from chassis.clock import Clock, SystemClock
 from chassis.kill_switch import KillSwitch
@@ -14,6 +10,7 @@ from chassis.service import Service
 from chassis.settings import SettingsError
 from scanner.handlers import Scanner
 from scanner.settings import ScannerSettings
+from strategies.rule_file import RuleFileError, find
 from strategies.rules import RuleSet
 
 
@@ -37,16 +34,8 @@ def build(settings: ScannerSettings, clock: Clock | None = None) -> Service:
 
 
 def read_rules(settings: ScannerSettings) -> RuleSet:
-    """The default rule set with the overrides of the file."""
-    if settings.rules_file is None:
-        return RuleSet()
+    """The rule set in force. Raises SettingsError that names line, key, value and range."""
     try:
-        return RuleSet.model_validate(json.loads(settings.rules_file.read_text()))
-    except (OSError, json.JSONDecodeError) as error:
-        raise SettingsError(f"TT_SCANNER_RULES_FILE {settings.rules_file} cannot be read: {error}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(
-            f"TT_SCANNER_RULES_FILE {settings.rules_file}: rule {where} is {first['input']!r}: {first['msg']}"
-        ) from None
+        return find(settings.rules)
+    except RuleFileError as error:
+        raise SettingsError(f"TT_SCANNER_RULES is {settings.rules!r}: {error}") from None

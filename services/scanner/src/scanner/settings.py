@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field
@@ -23,5 +22,5 @@ class ScannerSettings(ServiceSettings):
     proposal_seconds: float = Field(30.0, gt=0)
     """A proposal is void after this."""
     strategy_id: str = "default"
-    rules_file: Path | None = None
-    """JSON object that overrides rules of the default set by name."""
+    rules: str = "default"
+    """Name of a shipped rule set, or path of a TOML file with rules by the same names."""
