@@ -242,6 +242,9 @@ def test_senseless_input_is_refused(spot: float) -> None:
         need([leg("P", 95, -1, -0.5)])
 
 
+regimes = st.sampled_from([None, MAINTENANCE, CASH])
+
+
 def books(size: int) -> st.SearchStrategy[list[MarginOption]]:
     return st.lists(
         st.builds(
@@ -321,6 +324,13 @@ def naked_cost(options: Sequence[MarginOption], spot: Decimal) -> Decimal:
     return best
 
 
+@settings(max_examples=40 * SCALE, deadline=None)
+@given(books(6), st.sampled_from([100, 300, -200]))
+def test_maintenance_of_shares_never_exceeds_the_initial_requirement(legs: list[MarginOption], shares: int) -> None:
+    """Lower rates and two more ways to hedge shares: less or the same."""
+    assert need(legs, shares=shares, rules=MAINTENANCE).deposit <= need(legs, shares=shares).deposit
+
+
 @settings(max_examples=60 * SCALE, deadline=None)
 @given(books(5), st.sampled_from([0, 0, 100, 200, -100]))
 def test_the_pairing_equals_an_exhaustive_search(legs: list[MarginOption], shares: int) -> None:
@@ -331,10 +341,12 @@ def test_the_pairing_equals_an_exhaustive_search(legs: list[MarginOption], share
 
 
 @settings(max_examples=60 * SCALE, deadline=None)
-@given(books(8), st.sampled_from([0, 100, -200]))
-def test_groups_account_for_every_contract_and_share(legs: list[MarginOption], shares: int) -> None:
-    """What the groups hold is the position, no more and no less."""
-    found = need(legs, shares=shares)
+@given(books(8), st.sampled_from([0, 100, -200]), regimes)
+def test_groups_account_for_every_contract_and_share(
+    legs: list[MarginOption], shares: int, rules: MarginRules | None
+) -> None:
+    """What the groups hold is the position, no more and no less, whatever the account and the phase."""
+    found = need(legs, shares=shares, rules=rules)
     position = {(each.is_call, each.strike, each.ends): each.signed_quantity for each in netted(legs)}
     for group in found.groups:
         for each in group.options:
@@ -355,10 +367,14 @@ def test_spreads_hold_at_least_their_worst_loss(legs: list[MarginOption], shares
 
 
 @settings(max_examples=60 * SCALE, deadline=None)
-@given(books(6), st.sampled_from([0, 100]), st.sampled_from("CP"), st.sampled_from([80, 95, 102, 150]))
-def test_a_long_option_never_raises_the_deposit(legs: list[MarginOption], shares: int, kind: str, strike: int) -> None:
-    """A wing costs its premium and nothing else."""
-    assert need([*legs, leg(kind, strike, 1, 1, FAR)], shares=shares).deposit <= need(legs, shares=shares).deposit
+@given(books(6), st.sampled_from([0, 100]), st.sampled_from("CP"), st.sampled_from([80, 95, 102, 150]), regimes)
+def test_a_long_option_never_raises_the_deposit(
+    legs: list[MarginOption], shares: int, kind: str, strike: int, rules: MarginRules | None
+) -> None:
+    """A wing costs its premium and nothing else, whatever the account and the phase."""
+    wing = leg(kind, strike, 1, 1, FAR)
+    before, after = (need(each, shares=shares, rules=rules).deposit for each in (legs, [*legs, wing]))
+    assert after <= before
 
 
 @settings(max_examples=40 * SCALE, deadline=None)
