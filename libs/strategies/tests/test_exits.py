@@ -10,12 +10,16 @@ import os
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from optionmath.sessions import closes_at
+from schemas.money import price_from_float
 from schemas.symbols import OptionSymbol, OptionType
+from strategies.chainfile import read, snapshots
 from strategies.exits import (
     Book,
     ExitAction,
@@ -31,6 +35,7 @@ from strategies.exits import (
 from strategies.rules import RuleSet
 from strategies.structures import Holding
 
+SHARED = Path(os.environ.get("TT_SHARED_DATA", Path(__file__).parents[4] / "shared" / "data"))
 SCALE = int(os.environ.get("TT_TEST_SCALE", "1"))
 D = Decimal
 NOW = datetime(2026, 11, 24, 16, 0, tzinfo=UTC)
@@ -364,3 +369,28 @@ def test_close_needs_the_last_good_looks_to_agree(path: list[tuple[str, float, o
         assert (decision.action is ExitAction.CLOSE) == (due and run_length >= needed)
         assert (decision.action is ExitAction.BLIND) == (kind == "bad")
         assert (decision.action is ExitAction.HOLD) == (kind == "good")
+
+
+def test_a_recorded_decline_stops_a_put_spread_out() -> None:
+    """SPY, July 2026: the 727/732 spread sold for 0.91 costs 2.1 times that at the close of the 29th."""
+    path = SHARED / "chains_cboe_2026" / "SPY.parquet"
+    if not path.exists():
+        pytest.skip(f"recorded chains are not at {path}: set TT_SHARED_DATA")
+    frame = read(path)
+    rules = RULES.model_copy(update={"exit_confirmations": 1})
+    legs = tuple(Holding(f"SPY   260828P00{strike}000", signed) for strike, signed in ((727, 1), (732, -1)))
+    position = OpenPosition("SPY", legs, D("0.909"), 37, D("0.909"))
+    state, closed_by = ExitState(), {}
+    for day in (date(2026, 7, 27), date(2026, 7, 28), date(2026, 7, 29)):
+        (chain,) = snapshots(frame, day)
+        closing = closes_at(day)
+        assert closing is not None
+        now = closing - timedelta(minutes=1)
+        row = {symbol: index for index, symbol in enumerate(chain.occ_symbols)}
+        books = {
+            leg.symbol: Book(*(price_from_float(float(side[row[leg.symbol]])) for side in (chain.bid, chain.ask)), now)
+            for leg in legs
+        }
+        decision, state = decide(position, Look(now, books, price_from_float(chain.spot), now), state, rules)
+        closed_by[day.day] = decision.rule
+    assert closed_by == {27: None, 28: None, 29: ExitRule.STOP}

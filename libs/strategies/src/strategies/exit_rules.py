@@ -28,6 +28,7 @@ class ExitRule(StrEnum):
     DIVIDEND = "ex_dividend"
     EARNINGS = "earnings"
     MANAGE = "manage_dte"
+    """Close, or roll when `rolls` finds something better."""
     PROFIT = "profit_target"
 
 

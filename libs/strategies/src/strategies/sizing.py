@@ -11,15 +11,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_FLOOR, Decimal
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from optionmath.payoff import PayoffLeg
-from optionmath.smile import Distribution
 from schemas.trade import RuleResult
 from strategies.chain import Floats
 from strategies.rules import RuleSet
+
+if TYPE_CHECKING:
+    from optionmath.payoff import PayoffLeg
+    from optionmath.smile import Distribution
 
 _ROUNDS = 200
 

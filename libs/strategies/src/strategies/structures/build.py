@@ -133,6 +133,8 @@ def build(
 ) -> Built | BuildRefusal:
     """Find one unit of a structure; the closest to the target that satisfies every relation and the credit asked.
 
+    The expiration nearest to the days aimed at is tried first, then its neighbours within the tolerance.
+
     `structure` may be a key of the catalogue (KeyError for an unknown one). `cash`: dollars set aside, for
     structures that need it. Only usable quotes are used.
     """
@@ -152,7 +154,14 @@ def build(
         missing_far = "far" in expiries
         first = next(leg for leg in own.legs if leg.letter and leg.far == missing_far)
         return BuildRefusal(own, str(first), expiries)
-    return _closest(_Search(own, chain, aim, *expiries, context))
+    refusal: BuildRefusal | None = None
+    for near, far in expiries:
+        found = _closest(_Search(own, chain, aim, near, far, context))
+        if isinstance(found, Built):
+            return found
+        refusal = refusal or found
+    assert refusal is not None
+    return refusal
 
 
 def _shares_only(own: Structure, chain: ChainSnapshot) -> Built:
@@ -179,7 +188,8 @@ def _closest(search: _Search) -> Built | BuildRefusal:
     refusal, best_credit = None, None
     for _, strikes in attempts:
         if reason := search.structure.fits(strikes, search.context):
-            refusal = refusal or BuildRefusal(search.structure, "", reason)
+            closest = ", ".join(f"{letter} {strike.normalize():f}" for letter, strike in sorted(strikes.items()))
+            refusal = refusal or BuildRefusal(search.structure, "", f"{reason}; closest to the target were {closest}")
             continue
         built = _priced(search, strikes)
         if not (short := _credit_short(search, built)):

@@ -15,6 +15,9 @@ from strategies.chain import ChainSnapshot
 Aim = tuple[int, int, date | None]
 """(calendar days aimed at, tolerance in days, or exactly this date)."""
 
+_TRIED = 3
+"""Expirations tried on either side of a structure."""
+
 
 @dataclass(frozen=True, slots=True)
 class Expiry:
@@ -29,10 +32,11 @@ class Expiry:
 
 def listed(chain: ChainSnapshot) -> list[tuple[date, int, str]]:
     """(day, days to it, root) of every expiration, soonest first."""
-    roots = np.array([symbol[:6] for symbol in chain.occ_symbols])
-    seen = {
-        (day, int(dte), str(root)) for day, dte, root in zip(chain.expiration.tolist(), chain.dte, roots, strict=True)
-    }
+    days, first = np.unique(chain.expiration, return_index=True)
+    dte = {day: int(chain.dte[row]) for day, row in zip(days.tolist(), first, strict=True)}
+    heads = {symbol[:12] for symbol in chain.occ_symbols}
+    pairs = ((date(2000 + int(head[6:8]), int(head[8:10]), int(head[10:12])), head[:6]) for head in heads)
+    seen = ((day, dte[day], root) for day, root in pairs)
     return sorted(seen)
 
 
@@ -48,28 +52,40 @@ def expiry(chain: ChainSnapshot, day: date, root: str) -> Expiry:
     return Expiry(day, dte, root, rows)
 
 
-def near_and_far(chain: ChainSnapshot, near: Aim, far: Aim | None) -> tuple[Expiry, Expiry | None] | str:
-    """The expirations nearest to what is aimed at, or why there are none. The far one is later than the near one."""
+def near_and_far(chain: ChainSnapshot, near: Aim, far: Aim | None) -> list[tuple[Expiry, Expiry | None]] | str:
+    """Expirations within the tolerances, nearest to what is aimed at first, or why there are none.
+
+    Others than the nearest are there for the case that it has no usable quotes. The far one is later than the near one.
+    """
     days = listed(chain)
     first = _nearest(days, near)
     if isinstance(first, str):
         return first
-    soon = expiry(chain, first[0], first[2])
     if far is None:
-        return soon, None
-    later = [each for each in days if each[0] > first[0]]
-    second = _nearest(later, far, "far ")
-    return second if isinstance(second, str) else (soon, expiry(chain, second[0], second[2]))
+        return [(expiry(chain, day, root), None) for day, _, root in first]
+    known: dict[tuple[date, str], Expiry] = {}
+    found: list[tuple[Expiry, Expiry | None]] = []
+    none = ""
+    for day, _, root in first:
+        second = _nearest([each for each in days if each[0] > day], far, "far ")
+        if isinstance(second, str):
+            none = none or second
+            continue
+        for each in ((day, root), *((later, other) for later, _, other in second)):
+            if each not in known:
+                known[each] = expiry(chain, *each)
+        found += [(known[day, root], known[later, other]) for later, _, other in second]
+    return found or none
 
 
-def _nearest(days: list[tuple[date, int, str]], aim: Aim, which: str = "") -> tuple[date, int, str] | str:
+def _nearest(days: list[tuple[date, int, str]], aim: Aim, which: str = "") -> list[tuple[date, int, str]] | str:
     target, tolerance, exact = aim
     if exact is not None:
-        found = [each for each in days if each[0] == exact]
-        return found[0] if found else f"the {which}expiration {exact} is not listed"
+        return [each for each in days if each[0] == exact] or f"the {which}expiration {exact} is not listed"
     if not days:
         return f"no {which}expiration is listed"
-    best = min(days, key=lambda each: (abs(each[1] - target), each))
+    ranked = sorted(days, key=lambda each: (abs(each[1] - target), each))
+    best = ranked[0]
     if abs(best[1] - target) > tolerance:
         return f"the {which}expiration nearest to {target} days is {best[0]} in {best[1]}; {tolerance} days off at most"
-    return best
+    return [each for each in ranked[:_TRIED] if abs(each[1] - target) <= tolerance]
