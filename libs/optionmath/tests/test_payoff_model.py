@@ -47,6 +47,7 @@ def test_long_calendar() -> None:
     assert found.expected.max_profit == pytest.approx(far - worth(CALENDAR), abs=1e-9)
     assert (found.basis, found.risk) == (LossBasis.BOUND, Risk.DEFINED)
     assert found.max_loss == pytest.approx(worth(CALENDAR))
+    assert found.max_loss is not None
     assert found.expected.max_loss is not None
     assert 0.9 * found.max_loss < found.expected.max_loss <= found.max_loss
     low, high = found.expected.breakevens

@@ -197,7 +197,9 @@ def revalue(book: Book, scenarios: Scenarios) -> Floats:
 
 def profit_and_loss(book: Book, scenarios: Scenarios) -> Floats:
     """$ gained (lost: negative) by each position against its model value now: [position, scenario]."""
-    return np.asarray(revalue(book, scenarios) - revalue(book, calm(book)))
+    values = revalue(book, scenarios)
+    values -= revalue(book, calm(book))
+    return values
 
 
 @dataclass(frozen=True, slots=True)

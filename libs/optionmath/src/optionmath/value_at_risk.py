@@ -161,8 +161,11 @@ def value_at_risk(
     if not (0.0 < confidence < 1.0 and 0.0 < tail_confidence < 1.0) or scenarios.count == 0:
         raise ValueError("a confidence lies between 0 and 1, and there must be scenarios")
     matrix = profit_and_loss(book, scenarios)
-    unpriced = tuple(name for name, row in zip(book.positions, matrix, strict=True) if not np.isfinite(row).all())
     total = np.asarray(matrix.sum(axis=0))
+    unpriced: tuple[str, ...] = ()
+    if not np.isfinite(total).all():
+        bad = np.flatnonzero(np.isnan(matrix.sum(axis=1)) | np.isinf(matrix).any(axis=1))
+        unpriced = tuple(book.positions[row] for row in bad)
     if unpriced:
         nothing = float("nan")
         return RiskReport(confidence, nothing, tail_confidence, nothing, nothing, -1, (), unpriced, total)
