@@ -206,12 +206,12 @@ def options(count: int, seed: int = 20) -> dict[str, Floats]:
     return {name: column[good][:count] for name, column in columns.items()}
 
 
-def exact_volatility(value: float, spot: float, strike: float, years: float, rate: float, is_call: bool) -> float:
-    """50-digit inversion of the double price, no dividends."""
+def exact_volatility(option: dict[str, float]) -> float:
+    """50-digit inversion of the double price P, no dividends; names as in `options`."""
     with mpmath.workdps(50):
-        p, s, t = mpmath.mpf(value), mpmath.mpf(spot), mpmath.mpf(years)
-        k = mpmath.mpf(strike) * mpmath.exp(-mpmath.mpf(rate) * t)
-        sign = 1 if is_call else -1
+        p, s, t = mpmath.mpf(option["P"]), mpmath.mpf(option["S"]), mpmath.mpf(option["T"])
+        k = mpmath.mpf(option["K"]) * mpmath.exp(-mpmath.mpf(option["R"]) * t)
+        sign = 1 if option["C"] else -1
 
         def excess(deviation: mpmath.mpf) -> mpmath.mpf:
             d1 = mpmath.log(s / k) / deviation + deviation / 2
@@ -279,12 +279,7 @@ class _Process:
 def measure() -> dict[str, object]:
     """Every solver that can be installed, interleaved; medians of the rounds."""
     data = options(ROWS)
-    exact = np.array(
-        [
-            exact_volatility(*(float(data[name][row]) for name in "PSKTR"), bool(data["C"][row]))
-            for row in range(CHECKED)
-        ]
-    )
+    exact = np.array([exact_volatility({name: float(data[name][row]) for name in "PSKTRC"}) for row in range(CHECKED)])
     missing: dict[str, str] = {}
     running: list[_Process] = []
     with TemporaryDirectory() as folder:

@@ -129,7 +129,7 @@ def implied_volatility_of_quotes(
     """Volatility at bid, mid and ask. A side that is NaN, zero or negative is no quote.
 
     The status tells what became of the mid: NO_QUOTE, ONE_SIDED or CROSSED where there is none, else that of its
-    volatility. An infinite side is NOT_A_NUMBER. The side that a one-sided quote has keeps its own volatility; of a
+    volatility. With an infinite ask it is NOT_A_NUMBER. The side that a one-sided quote has keeps its own volatility; of a
     crossed quote neither is believed.
     """
     low, high = np.broadcast_arrays(np.asarray(bid, dtype=np.float64), np.asarray(ask, dtype=np.float64))

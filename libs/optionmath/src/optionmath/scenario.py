@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from optionmath.blackscholes import Bools, Floats
-from optionmath.kernels import european
+from optionmath.kernels import scenario
 from optionmath.slices import over_slices, plain
 
 _POSITIONS_PER_SLICE = 64
@@ -47,7 +47,7 @@ def european_grid(
     out = np.empty((positions.count, factors[0].size))
 
     def work(start: int, stop: int) -> None:
-        european.grid(*positions.between(start, stop), *factors, out[start:stop])
+        scenario.grid(*positions.between(start, stop), *factors, out[start:stop])
 
     over_slices(work, positions.count, at_least=_POSITIONS_PER_SLICE)
     return out.reshape(positions.count, np.size(spot_shocks), np.size(volatility_shocks))
@@ -77,7 +77,7 @@ def european_portfolio_grid(
     total = np.zeros((dates.size, factors[0].size))
     for date, row in zip(dates, total, strict=True):
         positions = _Positions(spot, strike, years, volatility, rate, dividend_yield, is_call, quantity, float(date))
-        european.grid_total(*positions.between(0, positions.count), *factors, row)
+        scenario.grid_total(*positions.between(0, positions.count), *factors, row)
     return total.reshape(dates.size, np.size(spot_shocks), np.size(volatility_shocks))
 
 

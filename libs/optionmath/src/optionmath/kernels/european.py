@@ -1,4 +1,4 @@
-"""European options: implied volatility with greeks in one pass, and scenario grids.
+"""Implied volatility of European options, alone or with greeks in one pass.
 
 The hot loops have no branch and call nothing that LLVM cannot inline: they become vector code (see `elementary`). They
 run over slices of what the caller passes, so that every index is provably non-negative. An element that the vector loop
@@ -43,8 +43,6 @@ Codes = npt.NDArray[np.int8]
 
 OK, BELOW_INTRINSIC, ABOVE_BOUND, NO_TIME, NOT_A_NUMBER, BAD_INPUT = 0, 1, 2, 3, 4, 5
 """The codes of `optionmath.blackscholes.VolatilityStatus`."""
-DEVIATION_MIN = 1e-60
-"""Stands for zero total volatility: the price is then its intrinsic to the last bit, and nothing divides by zero."""
 _BLOCK = 2048
 _NOISE = 8.9e-16
 """Four roundings, relative to the greater of forward and strike: time value below it is only an error of rounding."""
@@ -56,69 +54,6 @@ _GUESS_MIN = 3e-4
 """Below it the rough functions of the first step lose too many digits; the guess itself is always good to 12 %."""
 _PAST = 1.0001
 """How far past the inflection point a solution may lie: the series for erfcx still holds there."""
-
-
-@inlined
-def _value(f: float, k: float, x: float, s: float, is_call: bool) -> float:
-    """Black's value; x = ln(f/k), s > 0."""
-    d1 = x / s + 0.5 * s
-    d2 = d1 - s
-    half = 0.5 * exp(-0.5 * d1 * d1) * f  # f φ(d1) = k φ(d2): one exponential serves both
-    e1, e2 = erfcx_pair(abs(d1) * ROOT_HALF, abs(d2) * ROOT_HALF)
-    tail1, tail2 = half * e1, half * e2
-    n1 = tail1 if (d1 < 0.0) == is_call else f - tail1
-    n2 = tail2 if (d2 < 0.0) == is_call else k - tail2
-    return n1 - n2 if is_call else n2 - n1
-
-
-@vectorised
-def grid(
-    forward: Floats,
-    strike: Floats,
-    deviation: Floats,
-    is_call: Bools,
-    quantity: Floats,
-    spot_factor: Floats,
-    spot_log: Floats,
-    volatility_factor: Floats,
-    out: Floats,
-) -> None:
-    """out[p, c] = quantity[p] × value of position p in cell c. Cell arrays: one row for all, or a row a position."""
-    shared = spot_factor.shape[0] == 1
-    for p in range(forward.size):
-        f, k, s, call = forward[p], strike[p], deviation[p], is_call[p]
-        good = f > 0.0 and k > 0.0 and f < math.inf and k < math.inf and s >= 0.0 and s < math.inf
-        lots = quantity[p] if good else math.nan
-        x = log(f) - log(k) if good else 0.0
-        cells = 0 if shared else p
-        factors, logs, moves, row = spot_factor[cells], spot_log[cells], volatility_factor[cells], out[p]
-        for c in range(row.size):
-            row[c] = lots * _value(f * factors[c], k, x + logs[c], max(s * moves[c], DEVIATION_MIN), call)
-
-
-@vectorised
-def grid_total(
-    forward: Floats,
-    strike: Floats,
-    deviation: Floats,
-    is_call: Bools,
-    quantity: Floats,
-    spot_factor: Floats,
-    spot_log: Floats,
-    volatility_factor: Floats,
-    total: Floats,
-) -> None:
-    """Adds to total[c] quantity × value of each position in cell c; a bad one makes all NaN. Cells as in `grid`."""
-    shared = spot_factor.shape[0] == 1
-    for p in range(forward.size):
-        f, k, s, call = forward[p], strike[p], deviation[p], is_call[p]
-        good = f > 0.0 and k > 0.0 and f < math.inf and k < math.inf and s >= 0.0 and s < math.inf
-        lots = quantity[p] if good else math.nan
-        x = log(f) - log(k) if good else 0.0
-        cells = 0 if shared else p
-        factors, logs, moves = spot_factor[cells], spot_log[cells], volatility_factor[cells]
-        for c in range(total.size):
-            total[c] += lots * _value(f * factors[c], k, x + logs[c], max(s * moves[c], DEVIATION_MIN), call)
 
 
 @inlined
