@@ -213,14 +213,17 @@ def test_bad_quotes_are_left_out_and_too_few_give_no_slice() -> None:
 def test_prices_of_a_slice_are_fitted_within_their_bid_and_ask() -> None:
     """From $ quotes, with one-sided and crossed ones among them."""
     forward, rate = 7800.89, 0.038
-    strike = np.arange(6500.0, 8500.0, 25.0)
+    strike = np.arange(3000.0, 10600.0, 25.0)
     sigma = np.sqrt(SPX.total_variance(np.log(strike / forward)) / YEARS)
     call = strike >= forward
     value = price(forward * np.exp(-rate * YEARS), strike, YEARS, sigma, rate, 0.0, call)
-    bid, ask = value * 0.995, value * 1.005
-    bid[3], ask[5] = 0.0, bid[5] - 1
+    bid, ask = value * 0.995, value * 1.005 + 1e-9
+    bid[180], ask[190] = 0.0, bid[190] - 1
     fit = fit_quotes(forward, YEARS, rate, strike, bid, ask, call)
     assert fit.status is SviStatus.OK
     assert fit.rms < 1e-6
     assert fit.within_bid_ask == 1.0
+    far = np.abs(np.log(strike / forward)) > 3.5 * sigma * np.sqrt(YEARS)
+    assert fit.quotes == len(strike) - 2 - int(far.sum())
+    assert far.any()
     assert fit_quotes(-1.0, YEARS, rate, strike, bid, ask, call).status is SviStatus.BAD_INPUT

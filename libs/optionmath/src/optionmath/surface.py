@@ -22,6 +22,7 @@ from optionmath.svi import RawSvi, SviFit, SviStatus, check, fit_quotes
 _GRID = np.sinh(np.linspace(-4.0, 4.0, 241))
 _CALENDAR_TOLERANCE = 1e-3
 _HALF_SPREAD_MIN = 2e-4
+_SACRIFICE, _SACRIFICE_MIN = 3.0, 5e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +130,9 @@ class Surface:
         """
         found = []
         for low, high in itertools.pairwise(self.slices):
-            k = _GRID * math.sqrt(max(float(low.svi.total_variance(np.zeros(1))[0]), 1e-8))
-            above = low.svi.total_variance(k)
-            lack = above - high.svi.total_variance(k)
-            worst = int(np.argmax(lack / np.maximum(above, 1e-12)))
-            if lack[worst] > _CALENDAR_TOLERANCE * above[worst]:
-                found.append(CalendarGap(low.years, high.years, float(k[worst]), float(lack[worst])))
+            gap = _gap(low.svi, high.svi)
+            if gap is not None:
+                found.append(CalendarGap(low.years, high.years, *gap))
         return tuple(found)
 
     @property
@@ -163,6 +161,8 @@ def fit_surface(
     """Fit a slice per expiration, farthest first, each kept below the one after it when `calendar_free`.
 
     That order lets the later expiration's quotes, which reach further out, bound the earlier one's extrapolated wings.
+    Where staying below fails, or misses the quotes by three times their own fit's error and half a point, the quotes win
+    and `calendar_gaps` reports it: an event or a dividend between two expirations can make such a gap real.
 
     previous: the surface of the last tick or session; slices start from its nearest in time. Fits come back in the
     order given, whatever their status; the surface holds those that have a slice, or is None when none has.
@@ -170,18 +170,34 @@ def fit_surface(
     fits: dict[int, SviFit] = {}
     slices: list[Slice] = []
     for index in sorted(range(len(expirations)), key=lambda each: -expirations[each].years):
-        quotes = expirations[index]
-        fit = fit_quotes(
-            quotes.forward, quotes.years, quotes.rate, quotes.strike, quotes.bid, quotes.ask, quotes.is_call,
-            start=_nearest(previous, quotes.years),
-            later=slices[-1].svi if calendar_free and slices else None,
-        )  # fmt: skip
+        years = expirations[index].years
+        later = slices[-1].svi if calendar_free and slices else None
+        fit = _fit(expirations[index], _nearest(previous, years), later)
         fits[index] = fit
-        if fit.slice is not None and fit.status is SviStatus.OK and (not slices or quotes.years < slices[-1].years):
-            slices.append(Slice(quotes.forward, quotes.years, fit.slice))
-    return (Surface(tuple(reversed(slices))) if slices else None), tuple(
-        fits[index] for index in range(len(expirations))
-    )
+        if fit.slice is not None and fit.status is SviStatus.OK and (not slices or years < slices[-1].years):
+            slices.append(Slice(expirations[index].forward, years, fit.slice))
+    surface = Surface(tuple(reversed(slices))) if slices else None
+    return surface, tuple(fits[index] for index in range(len(expirations)))
+
+
+def _fit(quotes: ExpirationQuotes, start: RawSvi | None, later: RawSvi | None) -> SviFit:
+    """Below the later slice where that is possible without missing the quotes; else the quotes win."""
+    columns = (quotes.forward, quotes.years, quotes.rate, quotes.strike, quotes.bid, quotes.ask, quotes.is_call)
+    free = fit_quotes(*columns, start=start)
+    if later is None or free.slice is None or _gap(free.slice, later) is None:
+        return free
+    bound = fit_quotes(*columns, start=start, later=later)
+    missed = bound.status is not SviStatus.OK or bound.rms > _SACRIFICE * free.rms + _SACRIFICE_MIN
+    return free if missed and free.status is SviStatus.OK else bound
+
+
+def _gap(earlier: RawSvi, later: RawSvi) -> tuple[float, float] | None:
+    """(k, lack of total variance) where the later slice lacks most against the earlier one; None when it never does."""
+    k = _GRID * math.sqrt(max(float(earlier.total_variance(np.zeros(1))[0]), 1e-8))
+    above = earlier.total_variance(k)
+    lack = above - later.total_variance(k)
+    worst = int(np.argmax(lack / np.maximum(above, 1e-12)))
+    return (float(k[worst]), float(lack[worst])) if lack[worst] > _CALENDAR_TOLERANCE * above[worst] else None
 
 
 def _nearest(surface: Surface | None, years: float) -> RawSvi | None:

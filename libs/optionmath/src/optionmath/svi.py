@@ -7,7 +7,7 @@ Source: Gatheral and Jacquier (2014), Arbitrage-free SVI volatility surfaces, Qu
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
@@ -19,6 +19,7 @@ _GRID = np.sinh(np.linspace(-4.6, 4.6, 93))
 _QUOTES_MIN, _REACH, _HALF_SPREAD_MIN = 5, 3.5, 2e-4
 _PENALTIES, _WARM_COST_MAX, _GOOD_ENOUGH = (3.0, 30.0, 300.0, 3e3, 3e4, 3e5), 25.0, 1.5
 _PENALTY_FINE, _LIMITED = 3e3, 0.004
+_CLEAN = 5e-4  # smallest g on the search's grid that leaves none negative between its points
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,7 +324,7 @@ class _Problem:
         return float(np.sum((weight * (model - self.volatility)) ** 2))
 
     def _clean(self, parameters: Floats, least: float) -> bool:
-        return bool(least >= 0 and kernel.calendar_breach(parameters, self.grid, self.floor, self.ceiling) <= 0)
+        return bool(least >= _CLEAN and kernel.calendar_breach(parameters, self.grid, self.floor, self.ceiling) <= 0)
 
 
 def _best(problem: _Problem, start: RawSvi | None) -> tuple[Floats, int, float]:
@@ -373,16 +374,12 @@ def fit_quotes(
         vega = greeks(spot, k3, years, volatility, rate, 0.0, call).vega * 100
         near = np.abs(k) <= _REACH * volatility * np.sqrt(years)
         half_spread = (high - low) / 2 / vega
+    k, volatility, half_spread = k[near], volatility[near], half_spread[near]
     k3, low, high, call = k3[near], low[near], high[near], call[near]
-    fit = fit_svi(
-        k[near], volatility[near], years, half_spread=half_spread[near], start=start, earlier=earlier, later=later
-    )
+    fit = fit_svi(k, volatility, years, half_spread=half_spread, start=start, earlier=earlier, later=later)
     if fit.slice is None:
         return fit
     sigma = np.sqrt(np.maximum(fit.slice.total_variance(k), 0.0) / years)
     model = price(spot, k3, years, sigma, rate, 0.0, call)
     within = float(np.mean((model >= low) & (model <= high)))
-    return SviFit(
-        fit.status, fit.slice, years, fit.quotes, fit.rms, within, fit.least_density_factor, fit.k_min, fit.k_max,
-        fit.steps,
-    )  # fmt: skip
+    return replace(fit, within_bid_ask=within)

@@ -19,7 +19,7 @@ Floats = npt.NDArray[np.float64]
 
 _FAST = {"contract", "nsz"}
 _SLOPE_MIN, _SLOPE_MAX, _SINE_MAX = 1e-7, 1.998, 0.99995
-_GAIN_MIN = 1e-3  # relative improvement of the sum of squares that ends the search: 0.05 % of the error
+_GAIN_MIN, _SLOW_STEPS = 1e-3, 2  # relative improvement of the sum of squares that ends the search: 0.05 % of the error
 _DENSITY_MARGIN, _MARGIN, _RADIUS_MAX = (
     0.002,
     5e-4,
@@ -190,7 +190,7 @@ def minimise(
     gradient, step, trial = np.empty(5), np.empty(5), np.empty(5)
     _clip(x, low, high)
     cost = _residuals(x, k, volatility, weight, root_years, grid, floor, ceiling, penalty, base)
-    damping = 1e-3
+    damping, slow = 1e-3, 0
     for iteration in range(steps_max):
         for j in range(5):
             trial[:] = x
@@ -233,7 +233,8 @@ def minimise(
         base[:] = moved
         cost = attempt
         damping = max(damping / 10.0, 1e-14)
-        if gained <= _GAIN_MIN * cost + 1e-18 and damping < 0.1:
+        slow = slow + 1 if gained <= _GAIN_MIN * cost + 1e-18 and damping < 0.1 else 0
+        if slow == _SLOW_STEPS:
             return to_parameters(x), cost, iteration + 1, True
     return to_parameters(x), cost, steps_max, False
 
