@@ -191,6 +191,20 @@ def test_never_more_structures_than_the_book_was_made_of(parts: list[tuple[Struc
         ]
 
 
+def test_a_book_of_five_structures_is_found_again() -> None:
+    """Fifteen different legs of two expirations, as an income account holds them."""
+    book = [
+        put(80, 2), put(85, -2), call(115, -2), call(120, 2),
+        put(90, 1, FAR), put(95, -1, FAR), call(105, -1, FAR), call(112, 1, FAR),
+        put(70, -3, FAR), call(130, -3, FAR),
+        put(101, 1), put(103, -2), put(105, 1),
+        Holding("XYZ", 400), call(125, -4, FAR),
+    ]  # fmt: skip
+    assert sorted(named(*book)) == [
+        ("covered_call", 4), ("iron_condor", 1), ("iron_condor", 2), ("long_put_butterfly", 1), ("short_strangle", 3),
+    ]  # fmt: skip
+
+
 def test_a_big_book_is_named_completely_and_soon() -> None:
     """Forty different legs: every one accounted for."""
     rng = random.Random(7)

@@ -11,7 +11,7 @@ from strategies.structures.catalogue import CATALOGUE
 from strategies.structures.character import character
 from strategies.structures.template import Context, LegKind, LegTemplate, Structure
 
-EXACT_LEGS = 12
+EXACT_LEGS = 16
 """Different legs up to which the split is exact."""
 _STATES_MAX = 6_000
 _UNITS_TRIED = 3

@@ -47,8 +47,8 @@ def recognise(holdings: Iterable[Holding], contexts: Mapping[str, Context] | Non
     """Split a book into the fewest named structures; what fits nowhere is named as single legs.
 
     Same contracts are netted first. Every contract and share of the book is in exactly one structure. With the same
-    number of structures, those with defined risk and of one expiration are preferred, then the largest. The split is
-    exact for books of up to 12 different legs an underlying; bigger ones are split by expiration first.
+    number of structures, those with defined risk and of one expiration are preferred, then the largest. Up to 16
+    different legs an underlying are split exactly, but for badly entangled ones; more are split by expiration first.
     `contexts`: underlying → price and cash, for names that depend on them.
 
     Raises SymbolError for a symbol that is neither OCC nor a stock's.
