@@ -180,10 +180,19 @@ def scan(
 
 @app.command()
 def verify(
-    file: Annotated[Path, typer.Argument(help="CSV of reference values: id, kind, style, type, S, K, …, value, tol.")],
+    file: Annotated[Path, typer.Argument(help="CSV of reference values.")],
     as_json: AsJson = False,
 ) -> None:
-    """Recompute the numbers of a reference file; exit code 1 when one is outside its tolerance."""
+    """Recompute the numbers of a reference file; exit code 1 when one is outside its tolerance.
+
+    Columns: id, kind, style, type, S, K, T, r, q, sigma, extra, value, tol, and source if you like.
+
+    T in years, r, q and sigma as fractions; theta per year, vega and rho per 1.00.
+
+    `extra`: name=value pairs between semicolons, as cash=10 or legs=-90P/+85P;net=1.5;be=88.5.
+
+    A kind that does not exist is answered with the list of those that do.
+    """
     from tastytrades import verify as reference
 
     found = reference.verify_file(file)
