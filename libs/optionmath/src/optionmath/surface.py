@@ -161,8 +161,8 @@ def fit_surface(
     """Fit a slice per expiration, farthest first, each kept below the one after it when `calendar_free`.
 
     That order lets the later expiration's quotes, which reach further out, bound the earlier one's extrapolated wings.
-    Where staying below fails, or misses the quotes by three times their own fit's error and half a point, the quotes win
-    and `calendar_gaps` reports it: an event or a dividend between two expirations can make such a gap real.
+    Where staying below fails, or misses the quotes by three times their own fit's error and half a point, they win and
+    `calendar_gaps` reports it: an event or a dividend between two expirations can make such a gap real.
 
     previous: the surface of the last tick or session; slices start from its nearest in time. Fits come back in the
     order given, whatever their status; the surface holds those that have a slice, or is None when none has.
