@@ -58,6 +58,17 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
     return command
 
 
+def test_every_published_value_is_reproduced_within_its_tolerance() -> None:
+    """284 numbers of Haug, Hull, Ju, Longstaff and Schwartz, Gatheral and Jacquier, and others."""
+    path = SHARED / "reference" / "reference_values.csv"
+    if not path.exists():
+        pytest.skip(f"reference values are not at {path}: set TT_SHARED_DATA")
+    found = verify.verify_file(path)
+    assert len(found.results) == 284
+    assert {each.row.kind for each in found.results} <= set(verify.KINDS)
+    assert [(each.row.id, each.error, each.row.tolerance) for each in found.outside] == []
+
+
 def test_a_value_outside_its_tolerance_is_named_and_fails_the_command(
     tmp_path: Path, run: Callable[..., Answer]
 ) -> None:
@@ -91,6 +102,10 @@ def test_values_within_their_tolerance_succeed(tmp_path: Path, run: Callable[...
         changed(kind="probability_itm", S="42", K="40", T="0.5", r="0.1", sigma="0.2", value="0.7349", tol="0.00005"),
         changed(kind="pop_multi", type="any", S="100", K="", T="0.1232876712328767", r="0.04", sigma="0.3",
                 extra="legs=-2x95P/+2x90P; net=2.9; be=93.55", value="0.7347057756", tol="1e-9"),
+        changed(kind="american_true", style="american", type="put", S="36", K="40", T="1", r="0.06", sigma="0.2",
+                extra="exercises_per_year=50", value="4.478", tol="0.0005"),
+        changed(kind="american_true", style="american", type="put", S="36", K="40", T="1", r="0.06", sigma="0.2",
+                value="4.4867", tol="0.00005", source="QuantLib, QdFp engine"),
         changed(kind="svi_butterfly_arb", style="svi", type="", S="", K="", r="", q="", sigma="",
                 extra="a=0.04;b=0.1;rho=-0.3;m=0;sigma=0.2", value="free", tol="0"),
     ],
@@ -116,6 +131,18 @@ def test_kinds_beside_those_of_the_published_file(tmp_path: Path, row: str) -> N
         ({"extra": "cash"}, "extra", "cash", "is not name=value"),
         ({"kind": "digital_cash"}, "extra", "", "add cash=number"),
         ({"kind": "digital_cash", "extra": "cash=ten"}, "extra, cash", "ten", "is not a number"),
+        (
+            {"kind": "svi_butterfly_arb", "style": "svi", "extra": "a=1;b=1;rho=0;m=0;sigma=1"},
+            "value",
+            "2.1334",
+            "free",
+        ),
+        (
+            {"kind": "american_true", "style": "american", "extra": "exercises_per_year=x"},
+            "extra, exercises_per_year",
+            "x",
+            "is not a number",
+        ),
         ({"kind": "pop_multi", "extra": "net=1"}, "extra", "net=1", "has no legs"),
         ({"kind": "pop_multi", "extra": "net=1;legs=90P"}, "extra, legs", "90P", "write sign, strike and C or P"),
         ({"kind": "pop_multi", "extra": "net=1;legs=-90P;be=x"}, "extra, be", "x", "is not a number"),
@@ -176,14 +203,15 @@ def test_a_byte_order_mark_quoted_commas_and_empty_lines_are_read(tmp_path: Path
 
 
 def test_what_gives_no_result_is_outside_whatever_the_tolerance(tmp_path: Path) -> None:
-    """A price that no volatility gives; break-evens that are not those of the legs; the machine form has null."""
+    """A price that no volatility gives; break-evens that are not those of the legs; no time; JSON has null."""
     rows = (
         changed(kind="implied_volatility", extra="price=70", value="0.3", tol="1e9"),
         changed(kind="pop_multi", extra="legs=-95P/+90P;net=1.45;be=93.5", value="0.7", tol="1e9"),
+        changed(kind="pop_multi", extra="legs=-95P/+90P;net=1.45;be=93.55", T="0", value="0.7", tol="1e9"),
     )
     found = verify.verify_file(file(tmp_path, *rows))
-    assert len(found.outside) == 2
-    assert [row["error"] for row in verify.as_json(found)["rows_outside"]] == [None, None]
+    assert len(found.outside) == 3
+    assert [row["error"] for row in verify.as_json(found)["rows_outside"]] == [None] * 3
     console = Console(record=True, width=200, file=io.StringIO())
     verify.show(console, found)
-    assert console.export_text().count("got no result") == 2
+    assert console.export_text().count("got no result") == 3

@@ -31,6 +31,8 @@ class Shape:
     """Empty: any."""
     extra: tuple[str, ...] = ()
     """Numbers that `extra` must have, as name=number."""
+    optional: tuple[str, ...] = ()
+    """Numbers that `extra` may have."""
     legs: bool = False
     """`extra` must have legs, and may have break-evens."""
     words: tuple[str, str] | None = None
@@ -175,6 +177,7 @@ def _pairs(text: str, shape: Shape) -> dict[str, str]:
     for name in shape.extra:
         if name not in found:
             raise RowFault("extra", text, f"has no {name}: add {name}=number")
+    for name in (*shape.extra, *(each for each in shape.optional if each in found)):
         _finite(f"extra, {name}", found[name])
     if shape.legs and "legs" not in found:
         raise RowFault("extra", text, "has no legs: add them as legs=-90P/+85P")

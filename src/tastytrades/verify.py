@@ -6,26 +6,32 @@ Units of the file: K, T, r, q, sigma natural (dollars, years, fractions); theta 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from optionmath import blackscholes
+from optionmath import american, american_benchmarks, blackscholes
 from optionmath.law import Definition, FlatCurve, market_law, touch_probability
 from optionmath.payoff import analyse
 from optionmath.probability import LinearPayoff, profit_probability
+from optionmath.revaluation import Book, OptionHolding, calm, revalue
 from optionmath.svi import RawSvi, check
 from tastytrades.reference_file import NUMBERS, Row, Shape, read
 
 _BREAKEVEN_TOLERANCE = 1e-9
+_DATES = re.compile(r"(\d+) exercise dates/yr")
+_AMERICAN = Shape(styles=("american",))
+_AMERICAN_ON_DATES = replace(_AMERICAN, optional=("exercises_per_year",))
 
 Floats = npt.NDArray[np.float64]
 Terms = tuple[Floats, Floats, Floats, Floats, Floats, Floats, npt.NDArray[np.bool_]]
@@ -127,6 +133,31 @@ def _digital_cash(rows: Sequence[Row]) -> Floats:
     return blackscholes.digital(*_terms(rows)) * _extra(rows, "cash")
 
 
+def _american(rows: Sequence[Row]) -> Floats:
+    """Exercise at any time, or on as many dates a year as `extra` (exercises_per_year) or the source says."""
+    terms = _terms(rows)
+    always = american.price(*terms, accuracy=american.Accuracy.REFERENCE)
+    dates = np.array([_exercises_per_year(row) for row in rows])
+    return np.where(np.isnan(dates), always, american_benchmarks.on_dates(*terms, dates))
+
+
+def _exercises_per_year(row: Row) -> float:
+    stated = row.extra.get("exercises_per_year")
+    said = _DATES.search(row.source)
+    return float(stated) if stated else float(said.group(1)) if said else math.nan
+
+
+def _quadratic_approximation(rows: Sequence[Row]) -> Floats:
+    """Barone-Adesi and Whaley's value, as the risk model computes it: one unit of each option, nothing happens."""
+    legs = []
+    for row in rows:
+        k, t, r, q, v = (row.numbers[name] for name in ("K", "T", "r", "q", "sigma"))
+        name = str(row.number)
+        legs.append(OptionHolding(name, name, row.is_call, k, t, v, 1.0, r, q, multiplier=1.0, american=True))
+    book = Book.of(legs, {str(row.number): row.numbers["S"] for row in rows})
+    return revalue(book, calm(book))[:, 0]
+
+
 def _profit_probability(rows: Sequence[Row]) -> Floats:
     return np.array([_one_profit_probability(row) for row in rows])
 
@@ -169,6 +200,11 @@ KINDS: Mapping[str, Kind] = {
     "digital_cash": Kind(_digital_cash, Shape(extra=("cash",))),
     "probability_itm": Kind(lambda rows: blackscholes.in_the_money_probability(*_terms(rows))),
     "probability_touch": Kind(_touch, Shape(types=())),
+    "american_true": Kind(_american, _AMERICAN_ON_DATES),
+    "american_ju": Kind(_american, _AMERICAN_ON_DATES),
+    "american_lsm": Kind(_american, _AMERICAN_ON_DATES),
+    "american_baw": Kind(_quadratic_approximation, _AMERICAN),
+    "american_bs93": Kind(lambda rows: american_benchmarks.bjerksund_stensland(*_terms(rows)), _AMERICAN),
     "pop_multi": Kind(_profit_probability, Shape(("S", "T", "r", "q", "sigma"), types=(), extra=("net",), legs=True)),
     "svi_butterfly_arb": Kind(
         _butterfly, Shape((), ("svi",), (), extra=("a", "b", "rho", "m", "sigma"), words=("free", "violates"))
@@ -212,7 +248,8 @@ def _result_json(result: Result) -> dict[str, Any]:
 
 def show(console: Console, found: Verification) -> None:
     """Print the largest error of each kind, then every row outside its tolerance."""
-    table = Table(title=f"{escape(found.path.name)}: {len(found.results):,} rows recomputed", title_justify="left")
+    title = f"{escape(found.path.name)}: {len(found.results):,} rows recomputed"
+    table = Table(title=title, title_justify="left", box=SIMPLE, pad_edge=False, collapse_padding=True)
     table.add_column("Kind", no_wrap=True)
     for heading in ("Rows", "Outside", "Worst error", "Tolerance"):
         table.add_column(heading, justify="right")
