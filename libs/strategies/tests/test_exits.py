@@ -150,6 +150,17 @@ def test_positions_are_closed_the_session_before_earnings(report: date | None, t
     assert says in found.detail
 
 
+def test_rules_that_are_switched_off_or_have_nothing_to_judge_say_so() -> None:
+    """Held through earnings by rule; shares alone have no days; a profit of nothing is never half reached."""
+    held_through = RULES.model_copy(update={"event_exit_sessions": 0})
+    found = check(ExitRule.EARNINGS, SPREAD, look(earnings_date=date(2026, 11, 25)), held_through)
+    assert (found.triggered, found.detail) == (False, "held through by rule")
+    shares = OpenPosition("XYZ", (Holding("XYZ", 100),), D(0), 45, None)
+    assert not any(each.triggered for each in assess(shares, look(), RULES))
+    assert check(ExitRule.MANAGE, shares, look()).detail == "no option leg"
+    assert check(ExitRule.PROFIT, replace(SPREAD, max_profit=D(0)), look()).detail == "there is no profit to take"
+
+
 CALL = occ("C", 95)
 COVERED = OpenPosition("XYZ", (Holding("XYZ", 100), Holding(CALL, -1)), D("2.00"), 45, None)
 
@@ -388,7 +399,11 @@ def test_a_recorded_decline_stops_a_put_spread_out() -> None:
         now = closing - timedelta(minutes=1)
         row = {symbol: index for index, symbol in enumerate(chain.occ_symbols)}
         books = {
-            leg.symbol: Book(*(price_from_float(float(side[row[leg.symbol]])) for side in (chain.bid, chain.ask)), now)
+            leg.symbol: Book(
+                price_from_float(float(chain.bid[row[leg.symbol]])),
+                price_from_float(float(chain.ask[row[leg.symbol]])),
+                now,
+            )
             for leg in legs
         }
         decision, state = decide(position, Look(now, books, price_from_float(chain.spot), now), state, rules)

@@ -205,6 +205,15 @@ def test_a_book_of_five_structures_is_found_again() -> None:
     ]  # fmt: skip
 
 
+def test_many_legs_of_one_expiration_are_all_accounted_for() -> None:
+    """Twelve put spreads at 24 strikes: as many structures at most."""
+    book = [leg for base in range(50, 170, 10) for leg in (put(base, 1), put(base + 5, -1))]
+    found = recognise(book)
+    assert len(found) <= 12
+    seen = {leg.symbol: leg.signed_quantity for each in found for leg in each.legs}
+    assert seen == {leg.symbol: leg.signed_quantity for leg in book}
+
+
 def test_a_big_book_is_named_completely_and_soon() -> None:
     """Forty different legs: every one accounted for."""
     rng = random.Random(7)

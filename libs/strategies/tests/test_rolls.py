@@ -191,8 +191,27 @@ def test_every_roll_that_is_not_offered_says_value_and_limit() -> None:
     for each in found.refusals:
         assert each.value is not None
         assert each.value < 5.0 == each.limit
-    strict = rolls(held("put_credit_spread", "4.99", NEAR), CHAIN, RuleSet(roll_max_loss_growth_pct=0))
-    assert all((each.after.max_loss or 0) <= (each.before.max_loss or 0) for each in strict.candidates)
+
+
+def test_rolls_for_a_debit_may_not_add_too_much_loss() -> None:
+    """Where the rules allow a debit at all, what it adds to the loss is bounded."""
+    rules = RuleSet(roll_credit_min=-5, roll_max_loss_growth_pct=10, roll_strikes_max=5)
+    found = rolls(SPREAD, CHAIN, rules)
+    grown = [each for each in found.refusals if each.reason == "the max loss grows too much"]
+    assert grown
+    for each in grown:
+        assert each.limit == pytest.approx(3.80 * 1.10)
+        assert each.value is not None
+        assert each.value > each.limit
+    assert all(each.after.max_loss is not None and each.after.max_loss <= D("4.18") for each in found.candidates)
+
+
+def test_strikes_that_are_not_quoted_or_would_cross_are_refused() -> None:
+    """A narrow iron condor whose puts would pass its calls; a wing without a bid."""
+    narrow = held("iron_condor", "1.50", BuildTarget(dte=17, width=5, short_delta=0.45))
+    assert "the strikes would be another structure" in rolls(narrow, CHAIN, RULES).refused_by_reason()
+    gaps = replace(CHAIN, bid=np.where((CHAIN.strike % 2 == 0) & (CHAIN.dte > 17), 0.0, CHAIN.bid))
+    assert "a strike has no usable quote" in rolls(SPREAD, gaps, RULES).refused_by_reason()
 
 
 def test_covered_calls_roll_up_and_out() -> None:

@@ -225,9 +225,7 @@ def _judge(
         return refuse("the credit at the expected fill is too small", float(fill), rules.roll_credit_min)
     before = campaign.before
     after = _standing(held.structure, strikes, chain, before.credit + fill, market, later.dte)
-    if before.max_loss is not None and held.far_expiration is None:
-        if after.max_loss is None:
-            return refuse("the loss would not be limited")
+    if before.max_loss is not None and after.max_loss is not None:
         limit = float(before.max_loss) * (1 + rules.roll_max_loss_growth_pct / 100)
         if float(after.max_loss) > limit:
             return refuse("the max loss grows too much", float(after.max_loss), limit)
