@@ -20,7 +20,7 @@ from optionmath.smile import SmileMetrics, smile_metrics
 from optionmath.svi import RawSvi, SviFit, SviStatus, check, fit_quotes
 
 _GRID = np.sinh(np.linspace(-4.0, 4.0, 241))
-_CALENDAR_TOLERANCE = 1e-3
+_CALENDAR_TOLERANCE, _K_MAX = 1e-3, 2.5
 _HALF_SPREAD_MIN = 2e-4
 _SACRIFICE, _SACRIFICE_MIN = 3.0, 5e-3
 
@@ -126,6 +126,7 @@ class Surface:
     def calendar_gaps(self) -> tuple[CalendarGap, ...]:
         """Neighbouring expirations that admit calendar arbitrage, at their worst k within 27 deviations of the earlier.
 
+        Strikes below a twelfth or above twelve times the forward are no contracts and are not looked at.
         A lack below 0.1 % of the variance, hundredths of a volatility point, does not count.
         """
         found = []
@@ -194,6 +195,7 @@ def _fit(quotes: ExpirationQuotes, start: RawSvi | None, later: RawSvi | None) -
 def _gap(earlier: RawSvi, later: RawSvi) -> tuple[float, float] | None:
     """(k, lack of total variance) where the later slice lacks most against the earlier one; None when it never does."""
     k = _GRID * math.sqrt(max(float(earlier.total_variance(np.zeros(1))[0]), 1e-8))
+    k = k[np.abs(k) <= _K_MAX]
     above = earlier.total_variance(k)
     lack = above - later.total_variance(k)
     worst = int(np.argmax(lack / np.maximum(above, 1e-12)))

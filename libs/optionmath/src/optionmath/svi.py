@@ -18,7 +18,7 @@ from optionmath.kernels import svi as kernel
 _GRID = np.sinh(np.linspace(-4.6, 4.6, 93))
 _QUOTES_MIN, _REACH, _HALF_SPREAD_MIN = 5, 3.5, 2e-4
 _PENALTIES, _WARM_COST_MAX, _GOOD_ENOUGH = (3.0, 30.0, 300.0, 3e3, 3e4, 3e5), 25.0, 1.5
-_PENALTY_FINE, _LIMITED = 3e3, 0.004
+_PENALTY_FINE, _LIMITED, _REWEIGHTS = 3e3, 0.004, 4
 _CLEAN = 5e-4  # smallest g on the search's grid that leaves none negative between its points
 
 
@@ -187,7 +187,7 @@ class SviFit:
     years: float
     quotes: int = 0
     rms: float = float("nan")
-    """Root mean square error weighted by tightness, volatility as a fraction (0.001 = 0.1 volatility points)."""
+    """Root mean square error, weighted as the fit, volatility as a fraction (0.001 = 0.1 volatility points)."""
     within_bid_ask: float = float("nan")
     """Share of the quotes whose fitted value lies between bid and ask; NaN when no spread was given."""
     least_density_factor: float = float("nan")
@@ -206,7 +206,7 @@ def fit_svi(
     earlier: RawSvi | None = None,
     later: RawSvi | None = None,
 ) -> SviFit:
-    """Fit one slice to implied volatilities, each weighted by 1 / half_spread; never raises for bad quotes.
+    """Fit one slice to implied volatilities, each weighted by √vega / half_spread; never raises for bad quotes.
 
     half_spread: half the bid–ask width in volatility (fraction); floored at 0.02 points. NaN elements are left out.
     start: yesterday's or the last tick's slice; the fit begins there and is taken when it ends as well as it began.
@@ -224,11 +224,13 @@ def fit_svi(
     order = np.argsort(k[good], kind="stable")
     x, sigma = k[good][order], volatility[good][order]
     width = np.full(count, 1e-3) if half_spread is None else np.maximum(spread[good][order], _HALF_SPREAD_MIN)
+    # The root of vega: what moves a price counts, and a wing that no slice can follow does not bend the middle.
+    weight = np.exp(-((x / sigma) ** 2) / (4 * years)) / width
     scale = float(np.interp(0.0, x, sigma)) * math.sqrt(years)
     grid = _GRID * scale
     floor = np.zeros(len(grid)) if earlier is None else np.maximum(earlier.total_variance(grid), 0.0)
     ceiling = np.full(len(grid), np.inf) if later is None else np.maximum(later.total_variance(grid), 1e-12)
-    parameters, steps, least = _best(_Problem(x, sigma, 1 / width, years, grid, floor, ceiling, scale), start)
+    parameters, steps, least = _best(_Problem(x, sigma, weight, years, grid, floor, ceiling, scale), start)
     fitted = RawSvi(*(float(each) for each in parameters))
     error = np.sqrt(np.maximum(fitted.total_variance(x), 0.0) / years) - sigma
     return SviFit(
@@ -236,7 +238,7 @@ def fit_svi(
         fitted,
         years,
         count,
-        float(np.sqrt(np.average(error**2, weights=1 / width))),
+        float(np.sqrt(np.average(error**2, weights=weight))),
         float("nan") if half_spread is None else float(np.mean(np.abs(error) <= spread[good][order] + 1e-12)),
         least,
         float(x[0]),
@@ -282,11 +284,15 @@ class _Problem:
         return start, steps, float(least) if clean else -1.0, self._cost(start, soft)
 
     def finish(self, start: Floats) -> tuple[Floats, int, float]:
-        """Reweight once against outliers; then, while arbitrage remains, refit with a growing penalty on it."""
-        soft = kernel.tame(start, self.k, self.volatility, self.weight, self.years)
-        parameters, steps = start, 0
-        if np.any(soft != self.weight):
-            parameters, _, steps, _ = self.minimise(start, soft, 0.0, 40)
+        """Reweight against outliers; then, while arbitrage remains, refit with a growing penalty on it."""
+        soft, parameters, steps = self.weight, start, 0
+        for _ in range(_REWEIGHTS):
+            following = kernel.tame(parameters, self.k, self.volatility, self.weight, self.years)
+            if np.all(np.abs(following - soft) <= 0.2 * soft):
+                break
+            soft = following
+            parameters, _, more, _ = self.minimise(parameters, soft, 0.0, 40)
+            steps += more
         least, _ = kernel.least_density_factor(parameters, self.grid)
         if self._clean(parameters, least):
             return parameters, steps, float(least)
