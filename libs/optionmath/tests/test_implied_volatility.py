@@ -200,6 +200,19 @@ def test_large_small_empty_and_odd_arrays() -> None:
     assert implied_volatility_and_greeks(5.0, 50.0, 60.0, 1.0, 0.0, 0.0, True).greeks.delta.shape == ()
 
 
+def test_an_earlier_answer_can_be_written_over() -> None:
+    """Same arrays, new numbers, no status left from before; another shape is refused."""
+    first = implied_volatility_and_greeks([5.0, -1.0, 7.0], 100.0, 100.0, 0.25, 0.04, 0.0, True)
+    fresh = implied_volatility_and_greeks([4.0, 6.0, np.nan], 100.0, 100.0, 0.25, 0.04, 0.0, True)
+    again = implied_volatility_and_greeks([4.0, 6.0, np.nan], 100.0, 100.0, 0.25, 0.04, 0.0, True, out=first)
+    assert again.greeks.vega is first.greeks.vega
+    assert again.status.tolist() == [VolatilityStatus.OK, VolatilityStatus.OK, VolatilityStatus.NOT_A_NUMBER]
+    assert np.array_equal(again.volatility, fresh.volatility, equal_nan=True)
+    assert np.array_equal(again.greeks.rho, fresh.greeks.rho, equal_nan=True)
+    with pytest.raises(ValueError, match="out must be contiguous"):
+        implied_volatility_and_greeks([4.0, 6.0], 100.0, 100.0, 0.25, 0.04, 0.0, True, out=first)
+
+
 def test_quotes() -> None:
     """Two-sided, locked, one-sided, empty, crossed, bid below the intrinsic, unreadable."""
     bid = np.array([4.0, 4.1, 0.0, 4.0, np.nan, 4.3, 0.5, 4.0])

@@ -99,21 +99,37 @@ def implied_volatility_and_greeks(
     rate: npt.ArrayLike,
     dividend_yield: npt.ArrayLike,
     is_call: npt.ArrayLike,
+    *,
+    out: ImpliedGreeks | None = None,
 ) -> ImpliedGreeks:
-    """Implied volatility and delta, gamma, theta, vega and rho at it, in one pass over the data."""
+    """Implied volatility and delta, gamma, theta, vega and rho at it, in one pass over the data.
+
+    out: an earlier answer of the same shape, whose arrays are written over and returned: a loop that revalues the same
+    chain again and again then asks the system for no memory. Raises ValueError for other arrays.
+    """
     batch = _Batch((value, spot, strike, years, rate, dividend_yield), is_call)
-    found = [np.empty(batch.size) for _ in range(6)]
-    status = np.zeros(batch.size, dtype=np.int8)
+    answer = out or _empty(batch.shape)
+    greeks = answer.greeks
+    columns = (answer.volatility, greeks.delta, greeks.gamma, greeks.theta, greeks.vega, greeks.rho)
+    if any(each.shape != batch.shape or not each.flags.c_contiguous for each in (*columns, answer.status)):
+        raise ValueError(f"out must be contiguous and have the shape {batch.shape}, was {answer.volatility.shape}")
+    found = [each.reshape(-1) for each in columns]
+    status = answer.status.reshape(-1)
 
     def work(start: int, stop: int) -> None:
-        columns = batch.between(start, stop)
+        inputs = batch.between(start, stop)
         volatility, delta, gamma, theta, vega, rho = (each[start:stop] for each in found)
-        european.implied_with_greeks(*columns, volatility, delta, gamma, theta, vega, rho)
-        european.mend_with_greeks(*columns, volatility, delta, gamma, theta, vega, rho, status[start:stop])
+        status[start:stop] = VolatilityStatus.OK
+        european.implied_with_greeks(*inputs, volatility, delta, gamma, theta, vega, rho)
+        european.mend_with_greeks(*inputs, volatility, delta, gamma, theta, vega, rho, status[start:stop])
 
     over_slices(work, batch.size, at_least=_OPTIONS_PER_SLICE)
-    volatility, *rest = (each.reshape(batch.shape) for each in found)
-    return ImpliedGreeks(volatility, Greeks(*rest), status.reshape(batch.shape))
+    return answer
+
+
+def _empty(shape: tuple[int, ...]) -> ImpliedGreeks:
+    volatility, delta, gamma, theta, vega, rho = (np.empty(shape) for _ in range(6))
+    return ImpliedGreeks(volatility, Greeks(delta, gamma, theta, vega, rho), np.empty(shape, dtype=np.int8))
 
 
 def implied_volatility_of_quotes(
@@ -129,8 +145,8 @@ def implied_volatility_of_quotes(
     """Volatility at bid, mid and ask. A side that is NaN, zero or negative is no quote.
 
     The status tells what became of the mid: NO_QUOTE, ONE_SIDED or CROSSED where there is none, else that of its
-    volatility. With an infinite ask it is NOT_A_NUMBER. The side that a one-sided quote has keeps its own volatility; of a
-    crossed quote neither is believed.
+    volatility. With an infinite ask it is NOT_A_NUMBER. The side that a one-sided quote has keeps its own volatility;
+    of a crossed quote neither is believed.
     """
     low, high = np.broadcast_arrays(np.asarray(bid, dtype=np.float64), np.asarray(ask, dtype=np.float64))
     terms = (spot, strike, years, rate, dividend_yield, is_call)
