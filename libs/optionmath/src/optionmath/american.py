@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 _DAYS = 365.0
-_BUMP_VOLATILITY, _BUMP_RATE = 1e-2, 1e-3
+_BUMP_VOLATILITY, _BUMP_RATE = 3e-3, 1e-4
 _ROWS_PER_SLICE = 256
 _VOLATILITY_MAX, _STEPS_MAX, _SETTLED, _FLAT = 10.0, 80, 1e-5, 1e-13
 
@@ -115,7 +115,7 @@ def price_and_greeks(
     """Price with delta, gamma, theta a day, vega a point and rho a point.
 
     Delta and gamma are derivatives of the price's integral, theta follows from the Black–Scholes equation, vega and
-    rho are central differences of full revaluations (1 % of the volatility, a tenth of a percentage point).
+    rho are central differences of full revaluations (0.3 % of the volatility, one basis point).
     """
     options = Options(spot, strike, years, volatility, rate, dividend_yield, is_call)
     tables, which = tables_of(accuracy), options.early

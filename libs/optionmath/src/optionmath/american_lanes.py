@@ -19,6 +19,8 @@ from optionmath.slices import over_slices
 
 _OPTIONS_PER_SLICE = 1_024
 Terms = tuple[Floats, Floats, Floats, Floats, Floats, Floats, Bools]
+Picked = Bools | npt.NDArray[np.intp] | slice
+"""Which elements: a mask, their numbers, or a stretch."""
 DETERMINISTIC = 1e-7
 """σ√T below which the option is worth what it would be without volatility, to 1e-7 of the spot."""
 
@@ -135,15 +137,15 @@ class Options:
         self.european: Bools = ~self.certain & ~bad & (cost <= 0)
         self.early: Bools = ~self.certain & ~self.european
 
-    def terms(self, which: Bools | slice = slice(None)) -> Terms:
+    def terms(self, which: Picked = slice(None)) -> Terms:
         """Spot, strike, years, volatility, rate, yield and right of some elements, in the order of every function."""
         s, k, t, v = self.spot[which], self.strike[which], self.years[which], self.volatility[which]
         return s, k, t, v, self.rate[which], self.dividend_yield[which], self.call[which]
 
-    def european_price(self, which: Bools | slice = slice(None)) -> Floats:
+    def european_price(self, which: Picked = slice(None)) -> Floats:
         return blackscholes.price(*self.terms(which))
 
-    def certain_price(self, which: Bools | slice = slice(None)) -> Floats:
+    def certain_price(self, which: Picked = slice(None)) -> Floats:
         """Best of all dates of exercise when the forward is certain: now, the end, or where the gain stops growing."""
         s, k, t, _, r, q, call = self.terms(which)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -169,7 +171,7 @@ class Lanes:
     def of(
         cls,
         options: Options,
-        which: Bools | npt.NDArray[np.intp],
+        which: Picked,
         volatility_factor: float | Floats = 1.0,
         rate_shift: float = 0.0,
     ) -> Lanes:
