@@ -3,9 +3,9 @@
 Maximise, in this order, the sums of score, momentum, flow and liquidity over exactly `basket_size` trades: at most one
 an underlying and `sector_max` a sector, net delta and vega within their limits. Sums are compared in millionths.
 
-Without the two limits the sets form a matroid, so taking the best first is optimal; when that set keeps the limits it is
-the answer. Otherwise a Lagrangian bound (Fisher 1981) removes what no optimal set can hold and HiGHS solves the rest,
-one objective after the other.
+Without the two limits the sets form a matroid, because an underlying has one sector, so taking the best first is
+optimal; when that set keeps the limits it is the answer. Otherwise a Lagrangian bound (Fisher 1981) removes what no
+optimal set can hold and HiGHS solves the rest, one objective after the other.
 """
 
 from __future__ import annotations
@@ -184,6 +184,8 @@ class _Problem:
 
     def optimal(self) -> list[int]:
         """The best set; empty when there is none."""
+        if len(np.unique(np.column_stack((self.symbol, self.sector)), axis=0)) > len(np.unique(self.symbol)):
+            return self._programme(np.arange(len(self.symbol)))  # an underlying of two sectors: no matroid
         best = self._best_first(np.lexsort(tuple(-column for column in reversed(self.objectives))))
         if len(best) < self.size:
             return []  # not even without the limits

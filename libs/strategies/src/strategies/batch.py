@@ -106,6 +106,7 @@ def find(
     ones by group, kind and legs. `first` is the index of the first group among all of the scan.
     """
     from strategies.kernels.groups import KINDS, scan_groups  # numba: loaded where it is needed
+    from strategies.kernels.pairs import COUNTS
 
     packed = _pack(groups, rules, net_liq, today)
     top = np.full((len(groups), KINDS, rules.passed_per_expiration), -np.inf)
@@ -113,9 +114,9 @@ def find(
     top_count = np.zeros((len(groups), KINDS), dtype=np.int64)
     near, places = np.full(rules.near_misses, np.inf), np.full((rules.near_misses, 6), -1, dtype=np.int64)
     state = np.array([0.0, distance_max])
-    seen = np.zeros((2 ** len(GROUP_RULES), KINDS, 2 ** len(RULES)), dtype=np.int64)
+    seen = np.zeros((2 ** len(GROUP_RULES), KINDS, COUNTS), dtype=np.int64)
     scan_groups(
-        0, len(groups), packed.offsets, packed.legs, packed.facts, packed.grids, packed.cdfs, packed.integrals,
+        0, len(groups), packed.offsets, packed.legs, packed.facts, packed.grids, packed.cdfs, packed.integrals, packed.sizes,
         _limits(rules), np.array([kind in rules.strategies for kind in SIDED], dtype=np.uint8), seen, top, top_legs,
         top_count, near, places, state,
     )  # fmt: skip
@@ -195,21 +196,23 @@ def units_of(
 
 
 def _tally(seen: npt.NDArray[np.int64]) -> Tally:
-    """Counts per rule from the histograms of failed rules."""
+    """Counts per rule from the counts of the kernel (`kernels.pairs.COUNTED`)."""
     tally = Tally()
-    bits = np.arange(seen.shape[2])
+    masks = np.arange(2 ** len(RULES))
     for number, kind in enumerate(SIDED):
-        total = int(seen[:, number].sum())
-        if not total:
+        exact, hopeless = seen[:, number, : len(masks)], seen[:, number, len(masks) :]
+        totals = exact.sum(axis=1) + hopeless[:, 0]
+        if not totals.any():
             continue
-        free = seen[0, number]
-        refused = {name: int(seen[:, number][:, (bits >> bit) & 1 == 1].sum()) for bit, name in enumerate(RULES)}
-        alone = {name: int(free[1 << bit]) for bit, name in enumerate(RULES)}
+        refused, alone = {}, {}
+        for bit, name in enumerate(RULES):
+            refused[name] = int(exact[:, (masks >> bit) & 1 == 1].sum() + hopeless[:, 1 + bit].sum())
+            alone[name] = int(exact[0, 1 << bit])
+        alone[RULES[0]] += int(hopeless[0, -1])
         for bit, name in enumerate(GROUP_RULES):
-            classes = [index for index in range(seen.shape[0]) if (index >> bit) & 1]
-            refused[name] = int(seen[classes, number].sum())
-            alone[name] = int(seen[1 << bit, number, 0])
-        tally.count(kind, refused, alone, total, int(free[0]))
+            refused[name] = int(totals[[index for index in range(len(totals)) if (index >> bit) & 1]].sum())
+            alone[name] = int(exact[1 << bit, 0])
+        tally.count(kind, refused, alone, int(totals.sum()), int(exact[0, 0]))
     return tally
 
 
@@ -231,6 +234,8 @@ class _Packed:
     grids: Floats
     cdfs: Floats
     integrals: Floats
+    sizes: Rows
+    """Points of each distribution."""
 
 
 def _pack(groups: Sequence[Group], rules: RuleSet, net_liq: float | None, today: date) -> _Packed:
@@ -241,7 +246,11 @@ def _pack(groups: Sequence[Group], rules: RuleSet, net_liq: float | None, today:
         offsets[index] = at, at + len(group.puts), at + len(group.puts) + len(group.calls)
         at = int(offsets[index, 2])
     worlds = [group.worlds(rules) for group in groups]
-    points = max((len(each.market.grid) for each in worlds if each), default=2)
+    sizes = np.zeros((len(groups), 3), dtype=np.int64)
+    for index, known in enumerate(worlds):
+        if known is not None:
+            sizes[index] = len(known.market.grid), len(known.forecast.grid), len(known.pessimist.grid)
+    points = max(int(sizes.max(initial=0)), 2)
     grids, integrals = np.zeros((len(groups), 3, points)), np.zeros((len(groups), 3, points))
     cdfs, facts = np.zeros((len(groups), points)), np.empty((len(groups), 7))
     most: dict[int, float] = {}
@@ -258,11 +267,12 @@ def _pack(groups: Sequence[Group], rules: RuleSet, net_liq: float | None, today:
             group.smile is not None,
         )  # fmt: skip
         if (known := worlds[index]) is not None:
-            cdfs[index] = known.market.cdf
+            cdfs[index, : sizes[index, 0]] = known.market.cdf
             for k, spread in enumerate((known.market, known.forecast, known.pessimist)):
-                grids[index, k], integrals[index, k] = spread.grid, spread.integral
+                grids[index, k, : sizes[index, k]] = spread.grid
+                integrals[index, k, : sizes[index, k]] = spread.integral
     rows = np.concatenate([side for group in groups for side in (group.puts, group.calls)])
-    return _Packed(offsets, rows, _legs(groups, at), facts, grids, cdfs, integrals)
+    return _Packed(offsets, rows, _legs(groups, at), facts, grids, cdfs, integrals, sizes)
 
 
 def _legs(groups: Sequence[Group], count: int) -> Floats:

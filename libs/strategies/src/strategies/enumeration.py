@@ -58,10 +58,6 @@ class Group:
             self._worlds = Worlds(market, forecast, pessimist)
         return self._worlds
 
-    def forget(self) -> None:
-        """Drop the distributions: they are made again when asked for."""
-        self._worlds = None
-
 
 @dataclass(frozen=True, slots=True)
 class Structures:
@@ -125,8 +121,13 @@ def sided(chain: ChainSnapshot, kind: SpreadType, legs: Sequence[Rows]) -> Struc
     for short, long in zip(legs[::2], legs[1::2], strict=True):
         mid = mid + (quotes[short] - quotes[long])
         natural = natural + (chain.bid[short] - chain.ask[long])
-        width = np.maximum(width, np.abs(chain.strike[short] - chain.strike[long]))
+        width = np.maximum(width, widths(chain, short, long))
     return Structures(kind, np.vstack(legs), (-1, 1) * (len(legs) // 2), mid, natural, width, width)
+
+
+def widths(chain: ChainSnapshot, short: Rows, long: Rows) -> Floats:
+    """Distance of the strikes, $ per share, free of the noise of a difference of doubles."""
+    return np.asarray(np.floor(np.abs(chain.strike[short] - chain.strike[long]) * 1e6 + 0.5) / 1e6)
 
 
 def smile_of(chain: ChainSnapshot, rows: Rows) -> Smile | None:

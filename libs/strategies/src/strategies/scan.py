@@ -12,7 +12,7 @@ from datetime import date, datetime
 import numpy as np
 
 from optionmath.sessions import market_date
-from schemas.trade import Candidate, RuleResult
+from schemas.trade import Candidate, RuleResult, SpreadType
 from strategies.basket import Basket, Pool, basket_of, numbered, ranks, select
 from strategies.batch import Facets, Found, Kept, Tally, find
 from strategies.chain import ChainSnapshot, Floats
@@ -26,8 +26,6 @@ BATCH_LEGS = 20_000
 """Usable contracts judged at a time: enough to keep a core busy, few enough to bound memory."""
 PASSED_WRITTEN = 100
 """Candidates written with every reason, best first; the basket's are written besides, all that passed are counted."""
-GROUPS_REMEMBERED = 512
-"""Expirations whose distributions stay in memory until the candidates are written; beyond, they are made again."""
 
 
 @dataclass(slots=True)
@@ -41,6 +39,8 @@ class ScanResult:
     contracts: int = 0
     quotes_usable: int = 0
     evaluated: int = 0
+    by_kind: dict[SpreadType, int] = field(default_factory=dict)
+    """Structures judged, per kind."""
     passed_count: int = 0
     rejected_by_rule: Counter[str] = field(default_factory=Counter)
     only_rejected_by_rule: Counter[str] = field(default_factory=Counter)
@@ -49,6 +49,25 @@ class ScanResult:
     passed: list[Candidate] = field(default_factory=list)
     near_misses: list[Candidate] = field(default_factory=list)
     basket: Basket = field(default_factory=Basket)
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedChain:
+    """A chain with the smile and the distributions of each expiration that the rule set looks at."""
+
+    chain: ChainSnapshot
+    groups: tuple[Group, ...]
+
+
+def prepare(chain: ChainSnapshot, rules: RuleSet) -> PreparedChain:
+    """Fit a chain's smiles ahead of the scan that judges it. Nothing else of the scan depends on time."""
+    groups = groups_of(chain, rules) if chain.spot > 0 else []
+    for group in groups:
+        if group.smile is not None:
+            known = chain.facts.historical_volatility
+            group.volatility_ratio = volatility_ratio(group.smile.at_the_money, known, rules)
+            group.worlds(rules)
+    return PreparedChain(chain, tuple(groups))
 
 
 @dataclass(slots=True)
@@ -65,19 +84,14 @@ class _Search:
     """Usable contracts that wait."""
     _running: list[Future[Found]] = field(default_factory=list)
 
-    def take(self, chain: ChainSnapshot, workers: ThreadPoolExecutor) -> str:
-        """Prepare one chain; returns why it cannot be scanned, or an empty string."""
-        rules = self.writer.rules
-        if not chain.spot > 0:
+    def take(self, prepared: PreparedChain, workers: ThreadPoolExecutor) -> str:
+        """Have one chain judged; returns why it cannot be scanned, or an empty string."""
+        rules, groups = self.writer.rules, prepared.groups
+        if not prepared.chain.spot > 0:
             return "no price of the underlying"
-        groups = groups_of(chain, rules)
         if not groups:
             return f"no expiration within {rules.dte_min}–{rules.dte_max} days"
-        for group in groups:
-            if group.smile is not None:
-                known = chain.facts.historical_volatility
-                group.volatility_ratio = volatility_ratio(group.smile.at_the_money, known, rules)
-            self._legs += len(group.puts) + len(group.calls)
+        self._legs += sum(len(group.puts) + len(group.calls) for group in groups)
         self.groups += groups
         if self._legs >= BATCH_LEGS:
             self._running.append(workers.submit(self._find, self._judged, len(self.groups), self._distance_max()))
@@ -94,14 +108,10 @@ class _Search:
 
     def _find(self, first: int, last: int, distance_max: float) -> Found:
         writer = self.writer
-        found = find(
+        return find(
             self.groups[first:last], first, writer.rules, net_liq=writer.net_liq, spy_price=writer.spy_price,
             today=writer.today, distance_max=distance_max,
         )  # fmt: skip
-        if last > GROUPS_REMEMBERED:
-            for group in self.groups[first:last]:
-                group.forget()
-        return found
 
     def _distance_max(self) -> float:
         """Distance of the last near miss known so far: nothing farther can be among the nearest."""
@@ -139,7 +149,8 @@ class _Search:
 
 def _joined(parts: Sequence[Kept]) -> Kept:
     if not parts:
-        return Kept(*(np.empty(0, dtype=np.int64) for _ in range(2)), np.empty((0, 4), dtype=np.int64), np.empty(0))
+        none = np.empty(0, dtype=np.int64)
+        return Kept(none, none, np.empty((0, 4), dtype=np.int64), np.empty(0))
     return Kept(
         np.concatenate([each.group for each in parts]),
         np.concatenate([each.kind for each in parts]),
@@ -183,7 +194,7 @@ def explain(
 
 
 def scan(
-    chains: Iterable[ChainSnapshot],
+    chains: Iterable[ChainSnapshot | PreparedChain],
     rules: RuleSet,
     *,
     net_liq: float | None,
@@ -204,19 +215,22 @@ def scan(
     writer = Writer(rules, now, net_liq, spy_price, cycle_id, today or market_date(now))
     search = _Search(writer)
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as workers:
-        for chain in chains:
+        for each in chains:
+            prepared = each if isinstance(each, PreparedChain) else prepare(each, rules)
+            chain = prepared.chain
             result.underlyings += 1
             result.contracts += len(chain.strike)
             result.quotes_usable += int(chain.usable.sum())
             result.data_quality.update(chain.data_quality())
-            if reason := search.take(chain, workers):
+            if reason := search.take(prepared, workers):
                 result.skipped[chain.underlying_symbol] = reason
         search.finish(workers)
     result.evaluated, result.passed_count = search.tally.evaluated, search.tally.passed
+    result.by_kind = search.tally.by_kind
     result.rejected_by_rule.update(search.tally.refused)
     result.only_rejected_by_rule.update(search.tally.alone)
     _write(search, result, busy)
     return result
 
 
-__all__: Sequence[str] = ("ScanResult", "explain", "scan", "smile_of")
+__all__: Sequence[str] = ("PreparedChain", "ScanResult", "explain", "prepare", "scan", "smile_of")

@@ -7,36 +7,52 @@ from numba import njit
 
 from strategies.chain import Floats
 
+Ints = np.ndarray[tuple[int], np.dtype[np.int64]]
 CELLS = 1024
 """Cells of equal width of an index table: they point at the last grid point at or below their start."""
 
 _STEPS_MAX = 80
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def index_grid(grid: Floats, table: np.ndarray[tuple[int], np.dtype[np.int64]]) -> float:
-    """Fill the index table of an ascending grid; returns cells per unit of x."""
-    width = (grid[-1] - grid[0]) / table.shape[0]
-    j = 0
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def index_grid(grid: Floats, table: Ints, low: float, high: float) -> float:
+    """Fill the index table of an ascending grid for x from low to high; returns cells per unit of x."""
+    width = max(high - low, 1e-9) / table.shape[0]
+    j = _last_at_or_below(grid, low)
     for cell in range(table.shape[0]):
-        start = grid[0] + cell * width
+        start = low + cell * width
         while j + 2 < grid.shape[0] and grid[j + 1] <= start:
             j += 1
         table[cell] = j
     return float(1.0 / width)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def _last_at_or_below(grid: Floats, x: float) -> int:
+    """Index of the segment that holds x, by bisection; the first or the last one for x outside the grid."""
+    low, high = 0, grid.shape[0] - 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        if grid[middle] <= x:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def slopes_of(grid: Floats, values: Floats, out: Floats) -> None:
     """Slope of each segment, as `numpy.interp` forms it."""
     for j in range(grid.shape[0] - 1):
         out[j] = (values[j + 1] - values[j]) / (grid[j + 1] - grid[j])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def segment(grid: Floats, table: np.ndarray[tuple[int], np.dtype[np.int64]], scale: float, x: float) -> int:
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def segment(grid: Floats, table: Ints, origin: float, scale: float, x: float) -> int:
     """Index j with grid[j] <= x < grid[j + 1]; x must lie within the grid, below its last point."""
-    cell = min(int((x - grid[0]) * scale), table.shape[0] - 1)
+    cell = int((x - origin) * scale)
+    if not 0 <= cell < table.shape[0]:
+        return _last_at_or_below(grid, x)
     j = table[cell]
     while j > 0 and grid[j] > x:
         j -= 1
@@ -45,12 +61,13 @@ def segment(grid: Floats, table: np.ndarray[tuple[int], np.dtype[np.int64]], sca
     return int(j)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def below(
     grid: Floats,
     cdf: Floats,
     slope: Floats,
-    table: np.ndarray[tuple[int], np.dtype[np.int64]],
+    table: Ints,
+    origin: float,
     scale: float,
     x: float,
 ) -> float:
@@ -61,11 +78,11 @@ def below(
         return 1.0
     if x == grid[-1]:
         return float(cdf[-1])
-    j = segment(grid, table, scale, x)
+    j = segment(grid, table, origin, scale, x)
     return float(slope[j] * (x - grid[j]) + cdf[j])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def put_values(grid: Floats, integral: Floats, strikes: Floats, out: Floats) -> None:
     """E[(K − S)⁺] at ascending strikes, undiscounted, $ per share: `Distribution.put_value`."""
     last = grid.shape[0] - 1
@@ -83,12 +100,13 @@ def put_values(grid: Floats, integral: Floats, strikes: Floats, out: Floats) -> 
             out[k] = slope * (x - grid[j]) + integral[j]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def _line(
     grid: Floats,
     cdf: Floats,
     slope: Floats,
-    table: np.ndarray[tuple[int], np.dtype[np.int64]],
+    table: Ints,
+    origin: float,
     scale: float,
     x: float,
 ) -> tuple[float, float, float, float]:
@@ -97,51 +115,84 @@ def _line(
         return 0.0, 0.0, -np.inf, grid[0]
     if x >= grid[-1]:
         return 1.0, 0.0, grid[-1], np.inf
-    j = segment(grid, table, scale, x)
+    j = segment(grid, table, origin, scale, x)
     return slope[j] * (x - grid[j]) + cdf[j], slope[j], grid[j], grid[j + 1]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def credit_for_probability(
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def credits_for_probabilities(
     grid: Floats,
     cdf: Floats,
     slope: Floats,
-    table: np.ndarray[tuple[int], np.dtype[np.int64]],
+    table: Ints,
+    origin: float,
+    scale: float,
+    put_strike: float,
+    call_strike: float,
+    without_credit: float,
+    wanted: float,
+    least: float,
+    credit_max: float,
+    guess: float,
+) -> tuple[float, float]:
+    """Least credits c > 0.01 with F(call + c − 0.01) − F(put − c + 0.01) >= wanted, and >= least (least <= wanted).
+
+    inf where no credit up to credit_max reaches it; −inf where the probability asks nothing. without_credit is
+    F(call) − F(put). F is piecewise linear, so Newton's step is exact once it stays on its piece.
+    """
+    high = credit_max - 0.01
+    top = 0.0
+    if high > 0.0:
+        top = below(grid, cdf, slope, table, origin, scale, call_strike + high)
+        top -= below(grid, cdf, slope, table, origin, scale, put_strike - high)
+    first = second = np.inf
+    for turn in range(2):
+        probability = wanted if turn == 0 else least
+        if probability <= 0.0:
+            found = -np.inf
+        elif not high > 0.0 or top < probability:
+            found = np.inf
+        elif without_credit >= probability:
+            found = np.nextafter(0.01, 1.0)
+        else:
+            found = _solve(
+                grid, cdf, slope, table, origin, scale, put_strike, call_strike, probability, high, guess - 0.01
+            )
+            guess = found
+        if turn == 0:
+            first = found
+        else:
+            second = found
+    return first, second
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def _solve(
+    grid: Floats,
+    cdf: Floats,
+    slope: Floats,
+    table: Ints,
+    origin: float,
     scale: float,
     put_strike: float,
     call_strike: float,
     probability: float,
-    credit_max: float,
-    guess: float,
+    high: float,
+    x: float,
 ) -> float:
-    """Least credit c > 0.01 with F(call + c − 0.01) − F(put − c + 0.01) >= probability; inf when none up to credit_max.
-
-    −inf when the probability asks nothing. F is piecewise linear, so Newton's step is exact once it stays on its piece.
-    """
-    if probability <= 0.0:
-        return -np.inf
-    high, low = credit_max - 0.01, 0.0
-    if not high > 0.0:
-        return np.inf
-    top = below(grid, cdf, slope, table, scale, call_strike + high)
-    if top - below(grid, cdf, slope, table, scale, put_strike - high) < probability:
-        return np.inf
-    bottom = below(grid, cdf, slope, table, scale, call_strike)
-    if bottom - below(grid, cdf, slope, table, scale, put_strike) >= probability:
-        return np.nextafter(0.01, 1.0)
-    x = guess - 0.01
-    if not low < x < high:
+    """The credit, 0.01 + x with x in (0, high], at which the probability is reached; x is a first guess."""
+    low = 0.0
+    if not low < x <= high:
         x = (low + high) / 2
     for _ in range(_STEPS_MAX):
-        up, up_slope, up_start, up_end = _line(grid, cdf, slope, table, scale, call_strike + x)
-        down, down_slope, down_start, down_end = _line(grid, cdf, slope, table, scale, put_strike - x)
+        up, up_slope, up_start, up_end = _line(grid, cdf, slope, table, origin, scale, call_strike + x)
+        down, down_slope, down_start, down_end = _line(grid, cdf, slope, table, origin, scale, put_strike - x)
         value = up - down
         if value < probability:
             low = x
         else:
             high = x
-        step = (probability - value) / (up_slope + down_slope)
-        following = x + step
+        following = x + (probability - value) / (up_slope + down_slope)
         if up_start <= call_strike + following <= up_end and down_start <= put_strike - following <= down_end:
             return following + 0.01
         x = following if low < following < high else (low + high) / 2

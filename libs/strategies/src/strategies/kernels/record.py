@@ -16,7 +16,7 @@ MISSING = 101.0
 """Distance that a rule without its fact adds."""
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def _comes_before(key: float, place: tuple[int, ...], other_key: float, other_place: Ints) -> bool:
     """Whether (key, place) sorts before (other_key, other_place): equal keys keep the order of enumeration."""
     if key != other_key:
@@ -27,7 +27,7 @@ def _comes_before(key: float, place: tuple[int, ...], other_key: float, other_pl
     return False
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def keep_nearest(
     distance: float,
     place: tuple[int, int, int, int, int, int],
@@ -44,7 +44,8 @@ def keep_nearest(
     at = size if size < room else room - 1
     while at > 0 and _comes_before(distance, place, near[at - 1], near_places[at - 1]):
         near[at] = near[at - 1]
-        near_places[at] = near_places[at - 1]
+        for k in range(6):
+            near_places[at, k] = near_places[at - 1, k]
         at -= 1
     near[at] = distance
     for k in range(6):
@@ -56,7 +57,7 @@ def keep_nearest(
         state[1] = near[room - 1]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def keep_best(
     score: float,
     legs: tuple[int, int, int, int],
@@ -71,7 +72,8 @@ def keep_best(
     at = size if size < room else room - 1
     while at > 0 and _comes_before(-score, legs, -scores[at - 1], places[at - 1]):
         scores[at] = scores[at - 1]
-        places[at] = places[at - 1]
+        for k in range(4):
+            places[at, k] = places[at - 1, k]
         at -= 1
     scores[at] = score
     for k in range(4):
@@ -79,7 +81,7 @@ def keep_best(
     return min(size + 1, room)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def shortfall(
     pop: float,
     gap: float,
@@ -112,7 +114,7 @@ def shortfall(
     return float(total + facts[G_BASE])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def score_of(credit: float, width: float, forecast: float, pessimist: float, fees: float) -> float:
     """model_score: expected value under the forecast, less one standard error, per dollar of max loss."""
     expected = credit - forecast - fees
@@ -120,7 +122,7 @@ def score_of(credit: float, width: float, forecast: float, pessimist: float, fee
     return float((expected - error) / max(width - credit, 0.01))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def least_distance(facts: Floats) -> float:
     """Distance of the group's structures by group-wide refusals and missing facts alone."""
     least = facts[G_BASE]
@@ -131,7 +133,7 @@ def least_distance(facts: Floats) -> float:
     return float(least)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def relaxed(limits: Floats, facts: Floats, room: float, out: Floats) -> None:
     """Bounds that hold wherever one rule misses by at most `room`, relative: [ratio, loss, gap, probability, all].
 

@@ -23,14 +23,14 @@ Ints = np.ndarray[tuple[int], np.dtype[np.int64]]
 Bytes = np.ndarray[tuple[int], np.dtype[np.uint8]]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def relative(value: float, limit: float) -> float:
     """Distance of a value from its limit relative to the limit, at most 100; a missing value is 100 away."""
     gap = abs(value - limit) / (abs(limit) if limit != 0.0 else 1.0)
     return 100.0 if not gap < 100.0 else float(gap)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def judge_legs(legs: Floats, limits: Floats, masks: Bytes, gaps: Floats) -> None:
     """Per leg: the rules that it fails by itself as bits, and its relative distance to each (0 where it passes)."""
     for leg in range(legs.shape[1]):
@@ -51,7 +51,7 @@ def judge_legs(legs: Floats, limits: Floats, masks: Bytes, gaps: Floats) -> None
         masks[leg] = mask
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def ratio_credit(width: float, limit: float) -> float:
     """Least double c < width with c / (width − c) >= limit, exactly as those two operations round."""
     credit = width * limit / (1.0 + limit)
@@ -62,7 +62,7 @@ def ratio_credit(width: float, limit: float) -> float:
     return float(credit)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def gap_limit(width: float, limit: float) -> float:
     """Largest double g with 100 · g / width <= limit, exactly as those two operations round."""
     gap = limit * width / 100.0
@@ -73,7 +73,7 @@ def gap_limit(width: float, limit: float) -> float:
     return float(gap)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def verticals(
     legs: Floats,
     masks: Bytes,
@@ -86,22 +86,25 @@ def verticals(
     shorts: Ints,
     longs: Ints,
     own: Bytes,
+    known: Floats,
+    known_ratio: Floats,
+    known_gap: Floats,
 ) -> int:
     """Every vertical that sells a sellable leg and buys one further out of the money within the width bound.
 
     legs ascend by strike; direction is +1 for calls (the bought strike is higher), −1 for puts. values: the smile's own
-    value of each leg, NaN without a smile. Ordered by (short, long). Returns the number
-    of verticals.
+    value of each leg, NaN without a smile. Ordered by (short, long); known* are room to
+    work in, one element a leg. Returns the number of verticals.
     """
     count, n = 0, legs.shape[1]
-    known = np.full(n, -1.0)
-    known_ratio, known_gap = np.empty(n), np.empty(n)
+    for step in range(n):
+        known[step] = -1.0
     for short in range(n):
         if sellable[short] == 0:
             continue
         first, last = (short + 1, n) if direction > 0 else (0, short)
         for long in range(first, last):
-            width = abs(legs[STRIKE, short] - legs[STRIKE, long])
+            width = np.floor(abs(legs[STRIKE, short] - legs[STRIKE, long]) * 1e6 + 0.5) / 1e6
             if width > limits[L_WIDTH]:
                 if direction > 0:
                     break
