@@ -126,6 +126,7 @@ def test_kelly_of_a_coin_is_the_textbook_s() -> None:
     assert growth_optimal_units(coin(0.33, 1, 0.80), 1000) == pytest.approx(1000 * (0.80 - 0.20 / 0.33))
     assert growth_optimal_units(coin(0.33, 1, 0.70), 1000) == 0
     assert growth_optimal_units(coin(1, -0.5, 0.5), 1000) == float("inf")
+    assert growth_optimal_units(coin(1, 2.2e-309, 0.5), 1000) == float("inf")
     with pytest.raises(ValueError, match="wealth is 0"):
         growth_optimal_units(coin(1, 1, 0.6), 0)
 
@@ -151,8 +152,9 @@ def test_the_kelly_size_maximises_expected_log_wealth(pnl: list[float], weight: 
     probability = np.array(weight[: len(pnl)]) / sum(weight[: len(pnl)])
     outcomes = Outcomes(np.array(pnl), probability)
     best = growth_optimal_units(outcomes, wealth)
+    assert (best == 0) == (outcomes.mean <= 0)
     if best in (0.0, float("inf")):
-        assert (outcomes.mean <= 0) == (best == 0) or best > 0
+        assert best == 0 or outcomes.pnl.min() > -1e-9
         return
 
     def growth(units: float) -> float:

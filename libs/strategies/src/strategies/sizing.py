@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from optionmath.smile import Distribution
 
 _ROUNDS = 200
+_UNITS_MAX = 1e15
+"""A loss so small that wealth covers this many units of it is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,17 +126,16 @@ def growth_optimal_units(outcomes: Outcomes, wealth: float) -> float:
     if outcomes.mean <= 0:
         return 0.0
     possible = outcomes.probability > 0
-    worst = float(outcomes.pnl[possible].min())
-    if worst >= 0:
+    pnl, probability = outcomes.pnl[possible], outcomes.probability[possible]
+    worst = float(pnl.min())
+    low, high = 0.0, wealth / -worst if worst < 0 else float("inf")
+    if not high < _UNITS_MAX:
         return float("inf")
-    low, high = 0.0, wealth / -worst
     for _ in range(_ROUNDS):
         middle = (low + high) / 2
         if middle in (low, high):
             break
-        slope = float(
-            (outcomes.probability[possible] * outcomes.pnl[possible] / (wealth + middle * outcomes.pnl[possible])).sum()
-        )
+        slope = float((probability * pnl / (wealth + middle * pnl)).sum())
         low, high = (middle, high) if slope > 0 else (low, middle)
     return low
 
