@@ -54,6 +54,44 @@ def test_a_wrong_variable_is_refused_by_name_with_advice(environment: dict[str, 
         load(Settings, environment)
 
 
+@pytest.mark.parametrize(
+    ("mode", "address", "fits"),
+    [
+        ("sim", "https://api.tastyworks.com", False),
+        ("paper", "https://api.tastyworks.com", False),
+        ("cert", "https://API.tastyworks.com/", False),
+        ("live", "https://api.cert.tastyworks.com", False),
+        ("live", "https://api.tastyworks.com", True),
+        ("cert", "https://api.cert.tastyworks.com", True),
+        ("sim", "http://127.0.0.1:8420", True),
+    ],
+)
+def test_real_money_is_never_labelled_as_anything_else(mode: str, address: str, fits: bool) -> None:
+    """The broker's own addresses belong to their mode."""
+    environment = {"TT_MODE": mode, "TT_BROKER_URL": address}
+    if fits:
+        assert load(Settings, environment).broker_url == address
+        return
+    with pytest.raises(SettingsError, match=f"TT_MODE is '{mode}': set TT_MODE="):
+        load(Settings, environment)
+
+
+def test_paper_takes_real_quotes_and_sends_no_order_there() -> None:
+    """marketdata alone may know the real address in paper mode."""
+
+    class Marketdata(ServiceSettings):
+        service = "marketdata"
+
+    assert load(Marketdata, {"TT_MODE": "paper", "TT_BROKER_URL": "https://api.tastyworks.com"}).mode is Mode.PAPER
+
+
+def test_a_password_in_an_address_is_not_shown() -> None:
+    """Neither a secret nor an address that carries one."""
+    with pytest.raises(SettingsError) as refused:
+        load(Settings, {"TT_RISK_POSITIONS_MAX": "nats://risk:hunter2@nats:4222"})
+    assert "hunter2" not in str(refused.value)
+
+
 def test_a_taken_port_and_a_corrupt_data_folder_are_explained(tmp_path: Path) -> None:
     """The error names the server, the reason and what to do."""
     first = start_nats(tmp_path / "one", log_path=tmp_path / "one.log")

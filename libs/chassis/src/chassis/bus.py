@@ -185,6 +185,8 @@ def _headers(message: Message) -> dict[str, str]:
 def _settle(service: str) -> type[BaseMiddleware[Any, Any]]:
     """The middleware that acknowledges, delays or buries; the one place that catches everything a handler raises."""
     tracer = trace.get_tracer("chassis.bus")
+    for outcome in ("ok", "expired", "failed", "dead_letter"):
+        handled.labels(service, outcome)  # counted from 0, so that a rate sees the first one
 
     class Settle(BaseMiddleware[Any, Any]):
         async def consume_scope(self, call_next: Callable[[Any], Awaitable[Any]], msg: StreamMessage[Any]) -> Any:

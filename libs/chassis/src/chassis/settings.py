@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
@@ -28,6 +29,14 @@ class Mode(StrEnum):
     PAPER = "paper"
     CERT = "cert"
     LIVE = "live"
+
+
+BROKER_HOSTS: Mapping[str, frozenset[Mode]] = {
+    "api.tastyworks.com": frozenset({Mode.LIVE}),
+    "api.tastytrade.com": frozenset({Mode.LIVE}),
+    "api.cert.tastyworks.com": frozenset({Mode.CERT}),
+}
+"""The broker's own addresses and what is real there."""
 
 
 class SettingsError(ValueError):
@@ -77,6 +86,27 @@ class ServiceSettings(BaseModel):
             raise ValueError("market time can be moved in sim mode only: unset TT_MARKET_TIME_OFFSET_SECONDS")
         return self
 
+    @model_validator(mode="after")
+    def _broker_of_this_mode(self) -> ServiceSettings:
+        """Real money is never labelled as anything else: the broker's own addresses belong to a mode each."""
+        host = (urlsplit(self.broker_url).hostname or "").lower()
+        modes = next((modes for name, modes in BROKER_HOSTS.items() if host == name), None)
+        if modes is None:
+            return self
+        # paper trading takes the real market's quotes and sends no order there
+        allowed = modes | ({Mode.PAPER} if self.service == "marketdata" and Mode.LIVE in modes else set())
+        if self.mode not in allowed:
+            raise ValueError(
+                f"TT_BROKER_URL is the broker's {modes_word(modes)} address and TT_MODE is {self.mode.value!r}: "
+                f"set TT_MODE={modes_word(modes)}, or another TT_BROKER_URL"
+            )
+        return self
+
+
+def modes_word(modes: frozenset[Mode]) -> str:
+    """The modes in words, for a message."""
+    return " or ".join(sorted(mode.value for mode in modes))
+
 
 SHARED_FIELDS = frozenset(ServiceSettings.model_fields) - _PER_SERVICE
 S = TypeVar("S", bound=ServiceSettings)
@@ -99,8 +129,9 @@ def load(settings_type: type[S], environ: Mapping[str, str] = os.environ) -> S:
             raise SettingsError(str(first["msg"]).removeprefix("Value error, ")) from None
         field = str(first["loc"][0])
         name = next(variable for variable, each in known.items() if each == field)
-        secret = "secret" in field or "token" in field or "password" in field or field == "database_url"
-        value = "(not shown)" if secret else repr(given.get(field))
+        text = given.get(field, "")
+        secret = any(word in field for word in ("secret", "token", "password")) or "@" in text
+        value = "(not shown)" if secret else repr(text)
         raise SettingsError(f"{name} is {value}: {first['msg']}") from None
 
 
