@@ -84,8 +84,8 @@ def implied_volatility(
 
     def work(start: int, stop: int) -> None:
         columns, found = batch.between(start, stop), volatility[start:stop]
-        european.implied(*columns, found)
-        european.mend(*columns, found, status[start:stop])
+        if european.implied(*columns, found):
+            european.mend(*columns, found, status[start:stop])
 
     over_slices(work, batch.size, at_least=_OPTIONS_PER_SLICE)
     return volatility.reshape(batch.shape), status.reshape(batch.shape)
@@ -120,8 +120,8 @@ def implied_volatility_and_greeks(
         inputs = batch.between(start, stop)
         volatility, delta, gamma, theta, vega, rho = (each[start:stop] for each in found)
         status[start:stop] = VolatilityStatus.OK
-        european.implied_with_greeks(*inputs, volatility, delta, gamma, theta, vega, rho)
-        european.mend_with_greeks(*inputs, volatility, delta, gamma, theta, vega, rho, status[start:stop])
+        if european.implied_with_greeks(*inputs, volatility, delta, gamma, theta, vega, rho):
+            european.mend_with_greeks(*inputs, volatility, delta, gamma, theta, vega, rho, status[start:stop])
 
     over_slices(work, batch.size, at_least=_OPTIONS_PER_SLICE)
     return answer

@@ -284,8 +284,9 @@ def implied(
     all_yields: Floats,
     all_calls: Bools,
     all_volatilities: Floats,
-) -> None:
-    """Implied volatility, NaN where there is none or where it needs more care: `mend` sees to these."""
+) -> int:
+    """Implied volatility, NaN where there is none or where it needs more care: how many, for `mend` to see to."""
+    declined = 0
     for start in range(0, all_values.size, _BLOCK):
         stop = min(all_values.size, start + _BLOCK)
         value, spot, strike = all_values[start:stop], all_spots[start:stop], all_strikes[start:stop]
@@ -297,7 +298,9 @@ def implied(
             )
             s, _, believed = _solve(-abs(x), part, rest, ey)
             ok = ok & believed
+            declined += 0 if ok else 1
             volatility[i] = s / math.sqrt(years[i]) if ok else math.nan
+    return declined
 
 
 @vectorised
@@ -315,8 +318,9 @@ def implied_with_greeks(
     all_thetas: Floats,
     all_vegas: Floats,
     all_rhos: Floats,
-) -> None:
+) -> int:
     """`implied` and the greeks at that volatility: delta, gamma, theta a day, vega and rho a point; NaN with it."""
+    declined = 0
     for start in range(0, all_values.size, _BLOCK):
         stop = min(all_values.size, start + _BLOCK)
         value, spot, strike = all_values[start:stop], all_spots[start:stop], all_strikes[start:stop]
@@ -331,6 +335,7 @@ def implied_with_greeks(
             )
             s, inverse, believed = _solve(-abs(x), part, rest, ey)
             ok = ok & believed
+            declined += 0 if ok else 1
             root = math.sqrt(t)
             both = 1.0 / (root * spot[i])
             found = _greeks(
@@ -343,6 +348,7 @@ def implied_with_greeks(
             theta[i] = found[3] if ok else math.nan
             vega[i] = found[4] if ok else math.nan
             rho[i] = found[5] if ok else math.nan
+    return declined
 
 
 @compiled
