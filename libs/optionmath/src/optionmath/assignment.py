@@ -82,7 +82,7 @@ class AssignmentRisk:
     """Extrinsic value over the interest to expiration less the dividend, for puts where that is positive; else NaN."""
     early_probability: Floats
     """Risk-neutral chance of rational early exercise. Call: of being above the critical price on the eve of the
-    ex-date. Put: of touching, net of the dividend, today's critical price (1 beyond it): a lower bound, it rises later."""
+    ex-date. Put: of touching, net of the dividend, today's critical price (1 beyond it): a lower bound."""
     expiration_probability: Floats
     """Risk-neutral chance of ending in the money."""
     pin_probability: Floats

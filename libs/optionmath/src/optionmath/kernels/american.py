@@ -216,7 +216,7 @@ def values(
         last = depth_[n - 1, start:stop]
         for w in range(lanes):
             exercised = x[w] <= top[w] - last[w]
-            value[w] = 1.0 - spot[w] if exercised else max(value[w], 1.0 - spot[w])
+            value[w] = 1.0 - spot[w] if exercised else max(value[w], 1.0 - spot[w], 0.0)
             delta[w] = -1.0 if exercised else delta[w]
             gamma[w] = 0.0 if exercised else gamma[w]
 
@@ -270,6 +270,6 @@ def grid(
             last = top[row] - depth[n - 1, row]
             for c in range(moved.size):
                 payoff = 1.0 - exp(moved[c])
-                found[c] = payoff if moved[c] <= last else max(found[c], payoff)
+                found[c] = payoff if moved[c] <= last else max(found[c], payoff, 0.0)
         for c in range(moved.size):
             found[c] *= scaled[c]
