@@ -3,6 +3,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 UV := UV_SYSTEM_CERTS=1 .venv/bin/uv
 MEMBERS := $(wildcard libs/*) $(wildcard services/*) $(wildcard sims/*)
+KERNELS := $(wildcard libs/*/src/*/kernels/*.py)
 ARGS ?=
 
 .PHONY: help run scan sim setup test lint type web browser fmt schema bench requirements clean doctor ci
@@ -10,52 +11,62 @@ ARGS ?=
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-.venv/.installed: requirements-dev.txt pyproject.toml $(wildcard libs/*/pyproject.toml services/*/pyproject.toml sims/*/pyproject.toml)
+.venv/.installed: requirements.txt pyproject.toml $(wildcard libs/*/pyproject.toml services/*/pyproject.toml sims/*/pyproject.toml)
 	@test -x .venv/bin/python || python3 -m venv .venv
-	@echo "installing pinned packages (about a minute the first time)"
+	@echo "installing pinned packages (about half a minute the first time)"
 	@.venv/bin/python -m pip install -q --disable-pip-version-check "uv==0.13.9"
-	@$(UV) pip install -q --python .venv/bin/python --require-hashes -r requirements-dev.txt
+	@$(UV) pip install -q --python .venv/bin/python --require-hashes -r requirements.txt
 	@$(UV) pip install -q --python .venv/bin/python --no-deps --no-build-isolation $(foreach m,$(MEMBERS),-e ./$(m)) -e .
 	@touch $@
 
-setup: .venv/.installed ## install everything that is needed into .venv
+.venv/.compiled: .venv/.installed $(KERNELS)
+	@echo "compiling kernels (about half a minute the first time)"
+	@$(PY) -m tastytrades.kernels
+	@touch $@
 
-run: .venv/.installed ## start everything: servers, simulator, services, web page (ARGS="--auto")
+.venv/.developed: .venv/.compiled requirements-dev.txt
+	@echo "installing what tests and benchmarks need"
+	@$(UV) pip install -q --python .venv/bin/python --require-hashes -r requirements-dev.txt
+	@touch $@
+
+setup: .venv/.developed ## install everything that is needed into .venv
+
+run: .venv/.compiled ## start everything: servers, simulator, services, web page (ARGS="--auto")
 	@.venv/bin/tastytrades up $(ARGS)
 
-scan: .venv/.installed ## scan recorded chains (ARGS="--chains FILE")
+scan: .venv/.compiled ## scan recorded chains (ARGS="--chains FILE")
 	@.venv/bin/tastytrades scan $(ARGS)
 
-sim: .venv/.installed ## start the broker simulator
+sim: .venv/.compiled ## start the broker simulator
 	@.venv/bin/tastytrades sim $(ARGS)
 
-doctor: .venv/.installed ## check the machine
+doctor: .venv/.compiled ## check the machine
 	@.venv/bin/tastytrades doctor $(ARGS)
 
-web: .venv/.installed ## check, test and build the web page
+web: .venv/.developed ## check, test and build the web page
 	@$(PY) -m tastytrades.web
 
 browser: ## install the Chromium that the browser tests drive (Debian, Ubuntu; as root)
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
 	  (apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core)
 
-test: .venv/.installed lint type web ## run every check and test
+test: .venv/.developed lint type web ## run every check and test
 	@$(PY) -m pytest $(ARGS)
 
-lint: .venv/.installed ## lint and check the format
+lint: .venv/.developed ## lint and check the format
 	@.venv/bin/ruff check -q .
 	@.venv/bin/ruff format -q --check .
 
-fmt: .venv/.installed ## format and fix what can be fixed
+fmt: .venv/.developed ## format and fix what can be fixed
 	@.venv/bin/ruff format -q . ; .venv/bin/ruff check -q --fix .
 
-type: .venv/.installed ## type-check everything, strictly
+type: .venv/.developed ## type-check everything, strictly
 	@.venv/bin/mypy $(foreach m,$(MEMBERS),$(m)/src) src
 
-schema: .venv/.installed ## regenerate docs/contract; refuses an incompatible change
+schema: .venv/.developed ## regenerate docs/contract; refuses an incompatible change
 	@$(PY) -m schemas.contract write docs/contract
 
-bench: .venv/.installed ## run the benchmarks (ONLY=P6 for one)
+bench: .venv/.developed ## run the benchmarks (ONLY=P6 for one)
 	@$(PY) -m bench $(if $(ONLY),--only $(ONLY))
 
 requirements: ## pin requirements*.txt again from requirements*.in
