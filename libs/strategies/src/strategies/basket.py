@@ -23,6 +23,7 @@ from strategies.rules import RuleSet
 Rows = npt.NDArray[np.int64]
 _QUANTUM = 1e-6
 _ROUNDS = 80
+_SMALL = 60
 _EXACT = 1e-9
 """Relative slack for sums of doubles against a limit."""
 
@@ -257,7 +258,12 @@ class _Problem:
             )
             price += pull * excess / (sizes[0] * max(self.limit, sizes[0]))
             worth = max(worth + pull * (self.floor - vega) / (sizes[1] * max(abs(self.floor), sizes[1])), 0.0)
-        return np.nonzero(low >= best - 1.0)[0]
+        rows = np.nonzero(low >= best - 1.0)[0]
+        if len(rows) > 2 * _SMALL:  # the most promising few give a better set to measure the others against
+            few = self._programme(rows[np.argsort(-low[rows], kind="stable")[:_SMALL]])
+            best = max(best, float(score[few].sum()) if few else -np.inf)
+            rows = rows[low[rows] >= best - 1.0]
+        return rows
 
     def _displaced(self, weight: Floats, taken: Sequence[int]) -> Floats:
         """Weight of the least member that must leave when each candidate is forced into the set."""

@@ -200,15 +200,14 @@ def _tally(seen: npt.NDArray[np.int64]) -> Tally:
     tally = Tally()
     masks = np.arange(2 ** len(RULES))
     for number, kind in enumerate(SIDED):
-        exact, hopeless = seen[:, number, : len(masks)], seen[:, number, len(masks) :]
-        totals = exact.sum(axis=1) + hopeless[:, 0]
+        exact, by_row = seen[:, number, : len(masks)], seen[:, number, len(masks) :]
+        totals = exact.sum(axis=1) + by_row[:, 0]
         if not totals.any():
             continue
         refused, alone = {}, {}
         for bit, name in enumerate(RULES):
-            refused[name] = int(exact[:, (masks >> bit) & 1 == 1].sum() + hopeless[:, 1 + bit].sum())
-            alone[name] = int(exact[0, 1 << bit])
-        alone[RULES[0]] += int(hopeless[0, -1])
+            refused[name] = int(exact[:, (masks >> bit) & 1 == 1].sum() + by_row[:, 1 + bit].sum())
+            alone[name] = int(exact[0, 1 << bit] + by_row[0, 1 + len(RULES) + bit])
         for bit, name in enumerate(GROUP_RULES):
             refused[name] = int(totals[[index for index in range(len(totals)) if (index >> bit) & 1]].sum())
             alone[name] = int(exact[1 << bit, 0])

@@ -261,4 +261,5 @@ def scan_groups(
                 cells, origin, scale, seen[refused, kind], top[g, kind], top_legs[g, kind], near, places, state, tile,
                 masks, reachable, words, flags, near_words, near_flags, bounds, best_put, best_call, np.empty(n_puts),
                 np.empty(n_calls), np.empty((n_puts, n_calls)), np.empty((n_puts, n_calls)), legs_fail,
+                np.empty(n_calls, dtype=np.int64),
             )  # fmt: skip

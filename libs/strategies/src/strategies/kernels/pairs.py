@@ -37,9 +37,9 @@ from strategies.kernels.verticals import (
 
 TILE = 512
 """Call verticals judged at a time: few enough for the caches, enough for long rows."""
-COUNTED, REFUSED, ALONE, COUNTS = 256, 257, 265, 266
-"""In an array of counts: 0–255 structures by the bits of the rules they fail; then, of structures that fail the
-probability for certain, how many, how many fail each bit, and how many fail nothing else."""
+COUNTED, REFUSED, ALONE, COUNTS = 256, 257, 265, 273
+"""In an array of counts: 0–255 structures by the bits of the rules they fail; then, of structures counted by rows that
+fail some rule throughout: how many, how many fail each bit, and how many fail that bit alone."""
 _T_MID, _T_NATURAL, _T_SHARE, _T_WIDTH, _T_RATIO_AT, _T_GAP_AT, _T_GAP, _T_POP_AT, _T_POP_NEAR = (
     np.uint64(row * TILE) for row in range(9)
 )
@@ -48,6 +48,7 @@ TILE_ROWS = 9
 _STRIDE = 16
 """Rows are judged in whole strides, so that none ends in a scalar remainder; what lies outside is not counted."""
 _ONES, _LOW = np.uint64(0x0101010101010101), np.uint64(0x7F7F7F7F7F7F7F7F)
+_EVEN = np.uint64(0x00FF00FF00FF00FF)
 
 Table = np.ndarray[tuple[int, int], np.dtype[np.float64]]
 Words = np.ndarray[tuple[int], np.dtype[np.uint64]]
@@ -56,30 +57,39 @@ Places = np.ndarray[tuple[int, int], np.dtype[np.int64]]
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def _row(
-    tile: Floats, masks: Bytes, reachable: Bytes, first: int, last: int, mid: float, natural: float, share: float,
-    width: float, ratio_at: float, gap_at: float, gap: float, mask: int, loss_max: float, bounds: Floats,
-    flags: Bytes, near: Bytes,
+    tile: Floats, masks: Bytes, first: int, last: int, mid: float, natural: float, share: float, width: float,
+    ratio_at: float, gap_at: float, gap: float, mask: int, loss_max: float, flags: Bytes,
 ) -> None:  # fmt: skip
-    """One put vertical against the call verticals first..last of a tile: failed rules as bits, and what may be near."""
-    ratio_near, loss_near, gap_near = bounds[0], bounds[1], bounds[2]
+    """One put vertical against the call verticals first..last of a tile: the rules failed, as bits."""
     own = np.uint8(mask)
     for j in range(np.uint64(first), np.uint64(last)):
         m = mid + tile[_T_MID + j]
         n = natural + tile[_T_NATURAL + j]
-        s = max(share, tile[_T_SHARE + j])
-        w = max(width, tile[_T_WIDTH + j])
-        c = m - s * (m - n)
-        loss = w - c
+        c = m - max(share, tile[_T_SHARE + j]) * (m - n)
+        loss = max(width, tile[_T_WIDTH + j]) - c
         g = abs(gap + tile[_T_GAP + j])
         f = np.uint8(not (c >= tile[_T_POP_AT + j]))
         f |= np.uint8(not (g <= max(gap_at, tile[_T_GAP_AT + j]))) << np.uint8(1)
         f |= np.uint8(not ((c >= max(ratio_at, tile[_T_RATIO_AT + j])) & (loss > 0.0))) << np.uint8(2)
         f |= np.uint8(not (loss <= loss_max)) << np.uint8(3)
         flags[j] = f | own | masks[j]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def _near_row(
+    tile: Floats, reachable: Bytes, first: int, last: int, mid: float, natural: float, share: float, width: float,
+    gap: float, bounds: Floats, near: Bytes,
+) -> None:  # fmt: skip
+    """Mark what passes, or may be near enough to passing to be kept."""
+    ratio_near, loss_near, gap_near = bounds[0], bounds[1], bounds[2]
+    for j in range(np.uint64(first), np.uint64(last)):
+        m = mid + tile[_T_MID + j]
+        n = natural + tile[_T_NATURAL + j]
+        w = max(width, tile[_T_WIDTH + j])
+        c = m - max(share, tile[_T_SHARE + j]) * (m - n)
+        far = abs(gap + tile[_T_GAP + j]) > gap_near * w
         near[j] = (
-            np.uint8(
-                (c >= ratio_near * w) & (loss <= loss_near) & (not (g > gap_near * w)) & (c >= tile[_T_POP_NEAR + j])
-            )
+            np.uint8((c >= ratio_near * w) & (w - c <= loss_near) & (not far) & (c >= tile[_T_POP_NEAR + j]))
             & reachable[j]
         )
 
@@ -123,19 +133,21 @@ def _count(words: Words, flags: Bytes, first: int, last: int, seen: Ints) -> Non
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def _count_hopeless(words: Words, flags: Bytes, first: int, last: int, seen: Ints) -> None:
-    """Count the flags first..last, all of which have the bit of the probability: eight bytes at a time, bit by bit.
+def _count_certain(words: Words, flags: Bytes, first: int, last: int, certain: int, seen: Ints) -> None:
+    """Count the flags first..last, all of which have the bit `certain`: eight bytes at a time, bit by bit.
 
-    A byte sum stays below 256 because a tile has no more than 64 words.
+    Only that rule can be the one that refuses alone. A byte sum stays below 256 because a tile has 64 words.
     """
     start, stop = first // 8, (last + 7) // 8
     for j in range(8 * start, first):
         flags[j] = 0
     for j in range(last, 8 * stop):
         flags[j] = 0
-    b1 = b2 = b3 = b4 = b5 = b6 = b7 = only = np.uint64(0)
+    single = _ONES << np.uint64(certain)
+    b0 = b1 = b2 = b3 = b4 = b5 = b6 = b7 = only = np.uint64(0)
     for k in range(np.uint64(start), np.uint64(stop)):
         word = words[k]
+        b0 += word & _ONES
         b1 += (word >> np.uint64(1)) & _ONES
         b2 += (word >> np.uint64(2)) & _ONES
         b3 += (word >> np.uint64(3)) & _ONES
@@ -143,15 +155,15 @@ def _count_hopeless(words: Words, flags: Bytes, first: int, last: int, seen: Int
         b5 += (word >> np.uint64(5)) & _ONES
         b6 += (word >> np.uint64(6)) & _ONES
         b7 += (word >> np.uint64(7)) & _ONES
-        other = word ^ _ONES  # a byte is 0 here where only the first bit is set
+        other = word ^ single  # a byte is 0 here where no other bit is set
         only += (~(((other & _LOW) + _LOW) | other | _LOW) >> np.uint64(7)) & _ONES
     seen[COUNTED] += last - first
-    seen[REFUSED] += last - first
-    for bit, bytes_ in ((1, b1), (2, b2), (3, b3), (4, b4), (5, b5), (6, b6), (7, b7), (8, only)):
-        total = np.uint64(0)
-        for shift in range(8):
-            total += (bytes_ >> np.uint64(8 * shift)) & np.uint64(255)
-        seen[REFUSED + bit] += np.int64(total)
+    for to, bytes_ in (
+        (REFUSED, b0), (REFUSED + 1, b1), (REFUSED + 2, b2), (REFUSED + 3, b3), (REFUSED + 4, b4), (REFUSED + 5, b5),
+        (REFUSED + 6, b6), (REFUSED + 7, b7), (ALONE + certain, only),
+    ):  # fmt: skip
+        pairs = (bytes_ & _EVEN) + ((bytes_ >> np.uint64(8)) & _EVEN)
+        seen[to] += np.int64((pairs * np.uint64(0x0001000100010001)) >> np.uint64(48))
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
@@ -206,7 +218,7 @@ def judge_pairs(
     top_legs: Places, near: Floats, places: Places, state: Floats, tile: Floats, masks: Bytes, reachable: Bytes,
     words: Words, flags: Bytes, near_words: Words, near_flags: Bytes, bounds: Floats, best_put: Floats,
     best_call: Floats, below_put: Floats, below_call: Floats, at: Table, close: Table,
-    legs_fail: Places,
+    legs_fail: Places, call_ends: Ints,
 ) -> int:  # fmt: skip
     """Judge put verticals × call verticals whose sold strikes ascend (or are the same). Returns how many best are kept.
 
@@ -219,6 +231,7 @@ def judge_pairs(
         best_put[put_shorts[i]] = max(best_put[put_shorts[i]], puts[V_MID, i])
     for i in range(calls.shape[1]):
         best_call[call_shorts[i]] = max(best_call[call_shorts[i]], calls[V_MID, i])
+        call_ends[call_shorts[i]] = i + 1
     nearest_put = nearest_call = np.inf
     for i in range(puts.shape[1]):
         nearest_put = min(nearest_put, puts[V_FAR, i])
@@ -244,7 +257,7 @@ def judge_pairs(
             gap_most, gap_limit = max(gap_most, abs(calls[V_GAP, v])), min(gap_limit, calls[V_GAP_AT, v])
             for bit in range(4):
                 legs_fail[bit, slot + 1] = legs_fail[bit, slot] + ((np.int64(call_masks[v]) >> (bit + 4)) & 1)
-        first, last, hot, sold, reach = 0, size, 0, -1, -1.0
+        first, last, hot, sold, reach, most, hot_most = 0, size, 0, -1, -1.0, -np.inf, -np.inf
         for i in range(puts.shape[1]):
             short = put_shorts[i]
             if short != sold:
@@ -262,7 +275,7 @@ def judge_pairs(
                     for j in range(size):
                         reachable[j] = calls[V_FAR, begin + j] + least <= reach
                 last = hot = size
-                j, most = first, -np.inf
+                j, most, hot_most = first, -np.inf, -np.inf
                 while j < size:
                     other, start = call_shorts[begin + j], j
                     if same_strike and call_legs[STRIKE, other] != strike:
@@ -273,12 +286,13 @@ def judge_pairs(
                         hot = min(hot, j)
                     if hot == size:
                         most = max(most, best_call[other])
-                    while j < size and call_shorts[begin + j] == other:
-                        j += 1
+                    else:
+                        hot_most = max(hot_most, best_call[other])
+                    j = min(call_ends[other] - begin, size)
                     for place in range(np.uint64(start), np.uint64(j)):
                         tile[_T_POP_AT + place], tile[_T_POP_NEAR + place] = enough, almost
                 if everything:
-                    hot = first
+                    hot, hot_most = first, max(most, hot_most)
             if last == first:
                 continue
             cut = hot if abs(puts[V_GAP, i]) + gap_most <= max(puts[V_GAP_AT, i], gap_limit) else first
@@ -292,17 +306,39 @@ def judge_pairs(
                     tile, masks, first & -_STRIDE, (cut + _STRIDE - 1) & -_STRIDE, puts[V_MID, i], puts[V_NATURAL, i],
                     puts[V_SHARE, i], puts[V_WIDTH, i], puts[V_RATIO_AT, i], put_masks[i], facts[G_LOSS_MAX], flags,
                 )  # fmt: skip
-                _count_hopeless(words, flags, first, cut, seen)
+                _count_certain(words, flags, first, cut, 0, seen)
             if cut == last:
                 continue
+            begin_row, end_row = cut & -_STRIDE, (last + _STRIDE - 1) & -_STRIDE
             _row(
-                tile, masks, reachable, cut & -_STRIDE, (last + _STRIDE - 1) & -_STRIDE, puts[V_MID, i],
-                puts[V_NATURAL, i], puts[V_SHARE, i], puts[V_WIDTH, i], puts[V_RATIO_AT, i], puts[V_GAP_AT, i],
-                puts[V_GAP, i], put_masks[i], facts[G_LOSS_MAX], bounds, flags, near_flags,
+                tile, masks, begin_row, end_row, puts[V_MID, i], puts[V_NATURAL, i], puts[V_SHARE, i], puts[V_WIDTH, i],
+                puts[V_RATIO_AT, i], puts[V_GAP_AT, i], puts[V_GAP, i], put_masks[i], facts[G_LOSS_MAX], flags,
             )  # fmt: skip
-            _count(words, flags, cut, last, seen)
-            if puts[V_FAR, i] + least > state[1]:
+            credit_most = puts[V_MID, i] + (hot_most if cut == hot else max(most, hot_most))
+            certain = -1
+            if put_masks[i]:
+                certain = 4
+                while not (np.int64(put_masks[i]) >> certain) & 1:
+                    certain += 1
+            elif credit_most < puts[V_RATIO_AT, i]:
+                certain = 2
+            elif puts[V_WIDTH, i] - credit_most > facts[G_LOSS_MAX]:
+                certain = 3
+            if certain < 0:
+                _count(words, flags, cut, last, seen)
+            else:
+                _count_certain(words, flags, cut, last, certain, seen)
+            if puts[V_FAR, i] + least > state[1] or not (
+                everything
+                or (
+                    credit_most >= bounds[0] * puts[V_WIDTH, i] and puts[V_WIDTH, i] - credit_most <= bounds[1]
+                )
+            ):
                 continue
+            _near_row(
+                tile, reachable, begin_row, end_row, puts[V_MID, i], puts[V_NATURAL, i], puts[V_SHARE, i],
+                puts[V_WIDTH, i], puts[V_GAP, i], bounds, near_flags,
+            )  # fmt: skip
             for k in range(cut // 8, (last + 7) // 8):
                 if near_words[k] == 0 and not everything:
                     continue
