@@ -32,7 +32,9 @@ Bools = npt.NDArray[np.bool_]
 def sample(count: int) -> tuple[Floats, Floats, Floats, Floats, Bools]:
     """Strike, years, volatility, rate and right; the spot is 100, expirations are whole days."""
     g = np.random.default_rng(5)
-    years = g.integers(10, 731, count) / 365
+    days = g.integers(10, 731, count)
+    days += np.isin(days, np.round(np.array(QUARTERLY.ex_years) * 365))  # at that very moment conventions differ
+    years = days / 365
     sigma = g.uniform(0.1, 0.6, count)
     strike = 100 * np.exp(g.uniform(-1.5, 1.5, count) * sigma * np.sqrt(years))
     return strike, years, sigma, g.uniform(0.0, 0.08, count), g.random(count) < 0.5
@@ -66,7 +68,7 @@ def quantlib(strike: Floats, years: Floats, sigma: Floats, rate: Floats, call: B
 
 @pytest.mark.parametrize("early", [True, False])
 def test_prices_are_those_of_quantlib(early: bool) -> None:
-    """As a part of the spot; seen: rms 2e-5, largest 6e-5, of which QuantLib's own grid accounts for about a half."""
+    """As a part of the spot; seen, of 160: rms 1e-5, largest 4e-5."""
     strike, years, sigma, rate, call = sample(RANDOM_OPTIONS)
     ours = price_with_dividends if early else european_price_with_dividends
     error = ours(100.0, strike, years, sigma, rate, QUARTERLY, call) / 100

@@ -154,7 +154,10 @@ def solve(
                         kept_level[w],
                         american,
                     )
-                    kept_level[w] -= kept_slope[w] * amount[span - 1]
+                    if grid[0, w] > amount[span - 1]:
+                        kept_level[w] -= kept_slope[w] * amount[span - 1]
+                    else:  # a put on stock that the dividend makes worthless
+                        kept_slope[w] = 0.0
                     p = pick[w]
                     if american and old[0, w] <= payoff[0, w]:
                         kept_slope[w], kept_level[w] = sign[p], -sign[p] * strike[p]
