@@ -3,7 +3,9 @@
 Each solver runs in a process (and, for peers, an environment) of its own on the same file of prices; the rounds go from
 one to the next, so that a busy machine is as busy for all. Rates are options a CPU-second of the process; the wall rate
 is stated too. Work: the volatility and delta, gamma, theta, vega, rho; `greeks` tells which of these a peer computes.
-Error: the greatest distance of a volatility from its 50-digit inversion of the same double price, over 300 rows.
+Ours is measured twice: a plain call, and one that writes over its last answer, for the plain one waits as long for the
+memory of its answer as it computes. Error: the greatest distance of a volatility from its 50-digit inversion of the
+same double price, over 300 rows.
 """
 
 from __future__ import annotations
@@ -310,39 +312,48 @@ def measure() -> dict[str, object]:
     }
 
 
+TARGETS = {"pyvolr": 20.0, "py_vollib_vectorized": 40.0, "QuantLib": 200.0}
+"""Least ratio to each of these peers; to the best of equal precision it is ten."""
+
+
+def _ratios(ours: dict[str, object], peers: dict[str, dict[str, object]], rate: str) -> dict[str, float]:
+    return {name: round(float(str(ours[rate])) / float(str(each[rate])), 1) for name, each in peers.items()}
+
+
+def _met(ours: dict[str, object], ratios: dict[str, float], best: str | None) -> bool:
+    """Every target, with none of its peers missing."""
+    reached = {
+        peer: any(name.split()[0] == peer and ratio >= floor for name, ratio in ratios.items())
+        for peer, floor in TARGETS.items()
+    }
+    return (
+        best is not None
+        and ratios[best] >= 10
+        and all(reached.values())
+        and float(str(ours["greatest_error"])) <= 1e-12
+    )
+
+
 def _verdict(reports: dict[str, dict[str, object]], missing: dict[str, str]) -> dict[str, object]:
     ours, again = reports.pop(_OURS.name), reports.pop(_OURS_AGAIN.name)
-    rate = float(str(ours["millions_per_cpu_second"]))
-    ratios = {name: round(rate / float(str(each["millions_per_cpu_second"])), 1) for name, each in reports.items()}
-    walls = {
-        name: round(float(str(ours["millions_per_second"])) / float(str(each["millions_per_second"])), 1)
-        for name, each in reports.items()
-    }
+    ratios, ratios_again = (_ratios(each, reports, "millions_per_cpu_second") for each in (ours, again))
     precise = [name for name, each in reports.items() if float(str(each["greatest_error"])) <= PRECISE]
     best = min(precise, key=lambda name: ratios[name], default=None)
-    targets = {"pyvolr": 20, "py_vollib_vectorized": 40, "QuantLib": 200}
-    reached = {
-        name: ratios[name] >= floor
-        for name in ratios
-        for peer, floor in targets.items()
-        if name.split()[0] == peer  # of a peer that could not be measured, nothing is said
-    }
     return {
-        "ours": rate,
+        "ours": ours["millions_per_cpu_second"],
         "peer": None if best is None else reports[best]["millions_per_cpu_second"],
         "peer_name": best,
         "ratio": None if best is None else ratios[best],
         "target": 10,
-        "met": best is not None
-        and ratios[best] >= 10
-        and all(reached.values())
-        and len(reached) == len(targets)
-        and float(str(ours["greatest_error"])) <= 1e-12,
-        "targets": {**targets, "best peer of equal precision": 10, "greatest_error": 1e-12},
+        "met": _met(ours, ratios, best),
+        "met_with_arrays_used_again": _met(again, ratios_again, best),
+        "targets": {"best peer of equal precision": 10, **TARGETS, "greatest_error": 1e-12},
         "details": ours,
         "arrays_used_again": again,
         "peers": reports,
         "ratios_per_cpu_second": ratios,
-        "ratios_wall": walls,
+        "ratios_per_cpu_second_with_arrays_used_again": ratios_again,
+        "ratios_wall": _ratios(ours, reports, "millions_per_second"),
+        "ratios_wall_with_arrays_used_again": _ratios(again, reports, "millions_per_second"),
         "could_not_be_measured": missing,
     }
