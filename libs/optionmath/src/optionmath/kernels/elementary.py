@@ -6,6 +6,7 @@ Each function states its domain; outside it the result is meaningless and the ca
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar, cast
 
@@ -32,12 +33,19 @@ outlined = cast(_Decorator, nb.njit(error_model="numpy"))
 """For what a kernel calls seldom: compiled once, beside the loop."""
 
 
+def _eight_lanes() -> bool:
+    """Whether the processor that numba compiles for has vectors of eight doubles."""
+    if os.environ.get("NUMBA_CPU_NAME"):
+        return "+avx512f" in os.environ.get("NUMBA_CPU_FEATURES", "")
+    return bool(llvm.get_host_cpu_features().get("avx512f"))
+
+
 def _wide_vectors(on: bool) -> None:
     """Two vectors side by side, each as wide as the machine has them: the chains of dependent products are long.
 
     LLVM would take one narrow vector, and give up where a dozen arrays might overlap instead of checking that.
     """
-    width = 8 if on and llvm.get_host_cpu_features().get("avx512f") else 0  # 0: LLVM's own choice
+    width = 8 if on and _eight_lanes() else 0  # 0: LLVM's own choice
     for option, value in (
         ("force-vector-width", width),
         ("force-vector-interleave", 2 if on else 0),
