@@ -149,7 +149,7 @@ def _cells(spot_shocks: npt.ArrayLike, volatility_shocks: npt.ArrayLike) -> tupl
     logs = np.full(spot.size, _WORTHLESS_LOG)
     np.log(spot, out=logs, where=spot > 0)
     return (
-        np.repeat(spot, volatility.size)[np.newaxis],
-        np.repeat(logs, volatility.size)[np.newaxis],
-        np.tile(volatility, spot.size)[np.newaxis],
+        np.repeat(spot, volatility.size),
+        np.repeat(logs, volatility.size),
+        np.tile(volatility, spot.size),
     )

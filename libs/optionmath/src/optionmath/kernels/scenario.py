@@ -44,17 +44,16 @@ def grid(
     volatility_factor: Floats,
     out: Floats,
 ) -> None:
-    """out[p, c] = quantity[p] × value of position p in cell c. Cell arrays: one row for all, or a row a position."""
-    shared = spot_factor.shape[0] == 1
+    """out[p, c] = quantity[p] × value of position p in cell c."""
     for p in range(forward.size):
         f, k, s, call = forward[p], strike[p], deviation[p], is_call[p]
         good = f > 0.0 and k > 0.0 and f < math.inf and k < math.inf and s >= 0.0 and s < math.inf
         lots = quantity[p] if good else math.nan
         x = log(f) - log(k) if good else 0.0
-        cells = 0 if shared else p
-        factors, logs, moves, row = spot_factor[cells], spot_log[cells], volatility_factor[cells], out[p]
+        row = out[p]
         for c in range(row.size):
-            row[c] = lots * _value(f * factors[c], k, x + logs[c], max(s * moves[c], DEVIATION_MIN), call)
+            moved = max(s * volatility_factor[c], DEVIATION_MIN)
+            row[c] = lots * _value(f * spot_factor[c], k, x + spot_log[c], moved, call)
 
 
 @vectorised
@@ -69,14 +68,12 @@ def grid_total(
     volatility_factor: Floats,
     total: Floats,
 ) -> None:
-    """Adds to total[c] quantity × value of each position in cell c; a bad one makes all NaN. Cells as in `grid`."""
-    shared = spot_factor.shape[0] == 1
+    """Adds to total[c] quantity × value of each position in cell c; a bad one makes all NaN."""
     for p in range(forward.size):
         f, k, s, call = forward[p], strike[p], deviation[p], is_call[p]
         good = f > 0.0 and k > 0.0 and f < math.inf and k < math.inf and s >= 0.0 and s < math.inf
         lots = quantity[p] if good else math.nan
         x = log(f) - log(k) if good else 0.0
-        cells = 0 if shared else p
-        factors, logs, moves = spot_factor[cells], spot_log[cells], volatility_factor[cells]
         for c in range(total.size):
-            total[c] += lots * _value(f * factors[c], k, x + logs[c], max(s * moves[c], DEVIATION_MIN), call)
+            moved = max(s * volatility_factor[c], DEVIATION_MIN)
+            total[c] += lots * _value(f * spot_factor[c], k, x + spot_log[c], moved, call)
