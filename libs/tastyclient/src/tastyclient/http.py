@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, date, datetime
 from types import TracebackType
 from typing import Any
 
@@ -27,10 +28,14 @@ from tastyclient.settings import ClientSettings
 
 Json = Any
 """Decoded JSON of the broker: untrusted until a model has read it."""
-Parameters = Mapping[str, str | int | Sequence[str]]
+Parameter = str | int | bool | date | Sequence[str] | None
+"""None is left out; a list repeats a bracketed key; a date-time without zone is UTC."""
+Parameters = Mapping[str, Parameter]
 
 _PROVEN_REFUSALS = frozenset({400, 403, 404, 406, 415, 422})
 _BACK_OFF_SECONDS = (0.2, 0.8, 2.0)
+PAGES_MAX = 1_000
+"""No list is this long: a server that claims more is not believed."""
 
 
 class Transport:
@@ -65,17 +70,24 @@ class Transport:
         """`data` of a GET. Passing faults are tried again; a refusal is not."""
         return (await self._read(path, parameters))["data"]
 
-    async def pages(self, path: str, parameters: Parameters | None = None) -> AsyncIterator[Json]:
-        """Items of every page of a list."""
-        page = 0
-        while True:
+    async def pages(
+        self, path: str, parameters: Parameters | None = None, *, limit: int | None = None
+    ) -> AsyncIterator[Json]:
+        """Items of every page of a list, at most `limit`. Raises MalformedReplyError beyond PAGES_MAX pages."""
+        left = limit
+        for page in range(PAGES_MAX):
             envelope = await self._read(path, {**(parameters or {}), "page-offset": page})
-            for item in envelope["data"]["items"]:
+            data = envelope["data"]
+            if not isinstance(data, dict) or not isinstance(data.get("items"), list):
+                raise MalformedReplyError(f"GET {path}: the page has no `items`")
+            for item in data["items"]:
+                if left == 0:
+                    return
+                left = None if left is None else left - 1
                 yield item
-            pagination = envelope.get("pagination")
-            if not pagination or page >= int(pagination["total-pages"]) - 1:
+            if left == 0 or page >= _total_pages(path, envelope.get("pagination")) - 1:
                 return
-            page += 1
+        raise MalformedReplyError(f"GET {path}: more than {PAGES_MAX} pages")
 
     async def send(self, method: str, path: str, body: Json = None) -> Json:
         """`data` of a request with an effect. Sent once; the error's `outcome` says what is known."""
@@ -118,11 +130,32 @@ def _query(parameters: Parameters | None) -> httpx.QueryParams:
     """Lists repeat a bracketed key: symbol[]=AAPL&symbol[]=SPY."""
     pairs: list[tuple[str, str | int | float | bool | None]] = []
     for key, value in (parameters or {}).items():
-        if isinstance(value, str | int):
-            pairs.append((key, value))
+        if value is None:
+            continue
+        if isinstance(value, str | int | date):
+            pairs.append((key, _text(value)))
         else:
             pairs.extend((f"{key}[]", each) for each in value)
     return httpx.QueryParams(pairs)
+
+
+def _text(value: str | int | date) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, datetime):
+        moment = value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return value.isoformat() if isinstance(value, date) else str(value)
+
+
+def _total_pages(path: str, pagination: Json) -> int:
+    """Pages of a list; one when it is not paginated."""
+    if not pagination:
+        return 1
+    try:
+        return int(pagination["total-pages"])
+    except (KeyError, TypeError, ValueError):
+        raise MalformedReplyError(f"GET {path}: the pagination cannot be read") from None
 
 
 def _envelope(method: str, path: str, response: httpx.Response) -> Json:

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+
+class Scope(StrEnum):
+    """What a login may do. Moving money and orders need `trade`."""
+
+    READ = "read"
+    TRADE = "trade"
+    OPENID = "openid"
 
 
 class ClientSettings(BaseModel):
@@ -13,6 +23,10 @@ class ClientSettings(BaseModel):
     base_url: str
     client_secret: SecretStr
     refresh_token: SecretStr
+    client_id: str | None = None
+    """Sent with the login where given; the authorization-code grant needs it."""
+    scopes: tuple[Scope, ...] = ()
+    """What to ask for at the login; empty = whatever the grant has."""
     user_agent: str = Field("tastytrades/0.1.0", pattern=r"^[^/\s]+/[^/\s]+$")
     """`product/version`; the broker answers anything else with 401."""
     accept_version: str | None = Field(None, pattern=r"^\d{8}$")

@@ -140,7 +140,7 @@ class Broker:
     def replace(self, order_id: int, body: dict[str, Any], now: datetime) -> Order:
         """A new order in the place of a working one. Raises Refusal when the old one is not working."""
         old = self._working(order_id)
-        new = self.submit(body, now, replaces=order_id)
+        new = self.submit({**body, "legs": old.legs}, now, replaces=order_id)
         old.status, old.replacing = "Cancelled", new.id
         self._touch(old, now)
         self._keep("replaced", old)
