@@ -1,4 +1,4 @@
-"""P4: the full scan of 500 underlyings × 2,000 contracts, every spread, iron condor and iron butterfly of it.
+"""P4: the full scan of 500 underlyings × 2,000 contracts, every credit spread and iron condor of it.
 
 Universe: 500 synthetic underlyings, 25 expirations × 40 strikes × 2 sides each; 8 expirations lie within the rule set's
 days and every structure of their strikes is enumerated (365 million iron condors). Peer: the same rules by NumPy
@@ -21,7 +21,7 @@ from scipy.special import ndtr
 from optionmath.sessions import years_to_expiration
 from schemas.trade import SpreadType
 from strategies.chain import Bools, ChainSnapshot, Facts, Floats
-from strategies.enumeration import SIDED, Group, Rows, sided
+from strategies.enumeration import Group, Rows, sided
 from strategies.filters import judge
 from strategies.rules import RuleSet
 from strategies.scan import PreparedChain, ScanResult, explain, prepare, scan
@@ -33,7 +33,7 @@ INSIDE = (9, 12, 16, 20, 24, 30, 37, 45)
 """Days of the expirations that the rule set looks at; 17 others lie beyond."""
 DAYS = (*INSIDE, *range(52, 52 + 17 * 14, 14))
 NET_LIQ = 250_000.0
-RULES = RuleSet(strategies=SIDED, short_delta_min=0.0, short_delta_max=1.0, width_max=1e9)
+RULES = RuleSet(short_delta_min=0.0, short_delta_max=1.0, width_max=1e9)
 
 
 def universe(count: int = UNDERLYINGS, seed: int = 3) -> list[ChainSnapshot]:
@@ -106,13 +106,12 @@ def broadcast(groups: list[Group], today: date) -> tuple[int, int, Counter[str]]
     for group in groups:
         puts, calls = _sides(group)
         low, high = group.chain.strike[puts[0]][:, None], group.chain.strike[calls[0]][None, :]
+        p, c = np.nonzero(low < high)
         kinds: list[tuple[SpreadType, list[Rows]]] = [
             (SpreadType.PUT_CREDIT_SPREAD, list(puts)),
             (SpreadType.CALL_CREDIT_SPREAD, list(calls)),
+            (SpreadType.IRON_CONDOR, [puts[0][p], puts[1][p], calls[0][c], calls[1][c]]),
         ]
-        for kind, wanted in ((SpreadType.IRON_CONDOR, low < high), (SpreadType.IRON_BUTTERFLY, low == high)):
-            p, c = np.nonzero(wanted)
-            kinds.append((kind, [puts[0][p], puts[1][p], calls[0][c], calls[1][c]]))
         for kind, legs in kinds:
             judged = judge(group, sided(group.chain, kind, legs), RULES, net_liq=NET_LIQ, today=today)
             scored = score(group, judged, RULES)

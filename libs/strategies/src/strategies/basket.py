@@ -131,7 +131,12 @@ def _total(chosen: Sequence[Candidate]) -> float:
 
 def ranks(pool: Pool) -> Rows:
     """Positions best first: score, then momentum, flow, liquidity, then the order given."""
-    return np.lexsort(tuple(-column for column in reversed(_objectives(pool))))
+    return _best_first(_objectives(pool))
+
+
+def _best_first(objectives: Sequence[Floats]) -> Rows:
+    keys = [-column for column in reversed(objectives) if len(column) and np.ptp(column)]
+    return np.lexsort(keys) if keys else np.arange(len(objectives[0]))
 
 
 def select(pool: Pool, rules: RuleSet, net_liq: float | None) -> Selection:
@@ -147,12 +152,8 @@ def select(pool: Pool, rules: RuleSet, net_liq: float | None) -> Selection:
         rules.basket_vega_min / 100 * net_liq,
     )  # fmt: skip
     chosen, greedy = problem.optimal(), problem.greedy()
-    order = np.empty(len(pool.score), dtype=np.int64)
-    order[ranks(pool)] = np.arange(len(order))
-    return Selection(
-        tuple(sorted((int(usable[i]) for i in chosen), key=lambda i: int(order[i]))),
-        tuple(int(usable[i]) for i in greedy),
-    )
+    best_first = sorted(chosen, key=lambda i: (*(-column[i] for column in problem.objectives), i))
+    return Selection(tuple(int(usable[i]) for i in best_first), tuple(int(usable[i]) for i in greedy))
 
 
 def _objectives(pool: Pool) -> list[Floats]:
@@ -185,16 +186,18 @@ class _Problem:
 
     def optimal(self) -> list[int]:
         """The best set; empty when there is none."""
-        if len(np.unique(np.column_stack((self.symbol, self.sector)), axis=0)) > len(np.unique(self.symbol)):
+        sector_of = np.zeros(int(self.symbol.max()) + 1, dtype=np.int64)
+        sector_of[self.symbol] = self.sector
+        if np.any(sector_of[self.symbol] != self.sector):
             return self._programme(np.arange(len(self.symbol)))  # an underlying of two sectors: no matroid
-        best = self._best_first(np.lexsort(tuple(-column for column in reversed(self.objectives))))
+        best = self._best_first(_best_first(self.objectives))
         if len(best) < self.size:
             return []  # not even without the limits
         return best if self.fits(best) else self._programme(self._promising())
 
     def greedy(self) -> list[int]:
         """Best first, each taken when the set still fits; empty when that ends short."""
-        order = np.lexsort(tuple(-column for column in reversed(self.objectives)))
+        order = _best_first(self.objectives)
         free = np.ones(len(order), dtype=np.bool_)
         taken: list[int] = []
         slack = _EXACT * max(1.0, self.limit, abs(self.floor))

@@ -116,7 +116,7 @@ def find(
     state = np.array([0.0, distance_max])
     seen = np.zeros((2 ** len(GROUP_RULES), KINDS, COUNTS), dtype=np.int64)
     scan_groups(
-        0, len(groups), packed.offsets, packed.legs, packed.facts, packed.grids, packed.cdfs, packed.integrals, packed.sizes,
+        0, len(groups), packed.offsets, packed.legs, packed.facts, packed.worth, packed.grids, packed.cdfs, packed.sizes,
         _limits(rules), np.array([kind in rules.strategies for kind in SIDED], dtype=np.uint8), seen, top, top_legs,
         top_count, near, places, state,
     )  # fmt: skip
@@ -230,28 +230,25 @@ class _Packed:
     """Chain row of each leg."""
     legs: Floats
     facts: Floats
+    worth: Floats
     grids: Floats
     cdfs: Floats
-    integrals: Floats
     sizes: Rows
-    """Points of each distribution."""
+    """Points of each distribution function."""
 
 
 def _pack(groups: Sequence[Group], rules: RuleSet, net_liq: float | None, today: date) -> _Packed:
-    """Columns of the kernel; the distributions are those of the market, the forecast and the pessimist."""
+    """Columns of the kernel."""
     offsets = np.empty((len(groups), 3), dtype=np.int64)
     at = 0
     for index, group in enumerate(groups):
         offsets[index] = at, at + len(group.puts), at + len(group.puts) + len(group.calls)
         at = int(offsets[index, 2])
     worlds = [group.worlds(rules) for group in groups]
-    sizes = np.zeros((len(groups), 3), dtype=np.int64)
-    for index, known in enumerate(worlds):
-        if known is not None:
-            sizes[index] = len(known.market.grid), len(known.forecast.grid), len(known.pessimist.grid)
+    sizes = np.array([len(known.market.grid) if known else 0 for known in worlds], dtype=np.int64)
     points = max(int(sizes.max(initial=0)), 2)
-    grids, integrals = np.zeros((len(groups), 3, points)), np.zeros((len(groups), 3, points))
-    cdfs, facts = np.zeros((len(groups), points)), np.empty((len(groups), 7))
+    grids, cdfs = np.empty((len(groups), points)), np.empty((len(groups), points))
+    facts = np.empty((len(groups), 7))
     most: dict[int, float] = {}
     for index, group in enumerate(groups):
         chain = group.chain
@@ -266,12 +263,10 @@ def _pack(groups: Sequence[Group], rules: RuleSet, net_liq: float | None, today:
             group.smile is not None,
         )  # fmt: skip
         if (known := worlds[index]) is not None:
-            cdfs[index, : sizes[index, 0]] = known.market.cdf
-            for k, spread in enumerate((known.market, known.forecast, known.pessimist)):
-                grids[index, k, : sizes[index, k]] = spread.grid
-                integrals[index, k, : sizes[index, k]] = spread.integral
+            grids[index, : sizes[index]], cdfs[index, : sizes[index]] = known.market.grid, known.market.cdf
     rows = np.concatenate([side for group in groups for side in (group.puts, group.calls)])
-    return _Packed(offsets, rows, _legs(groups, at), facts, grids, cdfs, integrals, sizes)
+    worth = np.concatenate([group.worth(rules) for group in groups], axis=1)
+    return _Packed(offsets, rows, _legs(groups, at), facts, worth, grids, cdfs, sizes)
 
 
 def _legs(groups: Sequence[Group], count: int) -> Floats:

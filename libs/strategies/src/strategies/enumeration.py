@@ -47,6 +47,7 @@ class Group:
     volatility_ratio: float = 1.0
     """Forecast over market volatility."""
     _worlds: Worlds | None = None
+    _worth: Floats | None = None
 
     def worlds(self, rules: RuleSet) -> Worlds | None:
         """The distributions at expiration, made once; None without a smile."""
@@ -57,6 +58,16 @@ class Group:
             pessimist = distribution(self.smile, volatility_scale=ratio * (1 + rules.forecast_error))
             self._worlds = Worlds(market, forecast, pessimist)
         return self._worlds
+
+    def worth(self, rules: RuleSet) -> Floats:
+        """(3, puts + calls): each leg's expected payoff under the three distributions; NaN without a smile."""
+        if self._worth is None:
+            worlds, strike = self.worlds(rules), self.chain.strike
+            self._worth = np.full((3, len(self.puts) + len(self.calls)), np.nan)
+            for row, world in enumerate((worlds.market, worlds.forecast, worlds.pessimist) if worlds else ()):
+                self._worth[row, : len(self.puts)] = world.put_value(strike[self.puts])
+                self._worth[row, len(self.puts) :] = world.call_value(strike[self.calls])
+        return self._worth
 
 
 @dataclass(frozen=True, slots=True)

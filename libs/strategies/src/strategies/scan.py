@@ -24,7 +24,7 @@ from strategies.verdict import Writer, rule_result
 
 BATCH_LEGS = 20_000
 """Usable contracts judged at a time: enough to keep a core busy, few enough to bound memory."""
-PASSED_WRITTEN = 100
+PASSED_WRITTEN = 60
 """Candidates written with every reason, best first; the basket's are written besides, all that passed are counted."""
 
 
@@ -66,7 +66,7 @@ def prepare(chain: ChainSnapshot, rules: RuleSet) -> PreparedChain:
         if group.smile is not None:
             known = chain.facts.historical_volatility
             group.volatility_ratio = volatility_ratio(group.smile.at_the_money, known, rules)
-            group.worlds(rules)
+            group.worth(rules)
     return PreparedChain(chain, tuple(groups))
 
 
@@ -169,8 +169,8 @@ def _write(search: _Search, result: ScanResult, busy: frozenset[str]) -> None:
     kept = _joined([each.passed for each in search.found])
     pool = search.pool(kept)
     order = ranks(pool)
-    taken = np.array([search.groups[index].chain.underlying_symbol in busy for index in kept.group], dtype=np.bool_)
-    free = np.nonzero(~taken)[0] if busy else np.arange(len(kept.key))
+    held = np.array([group.chain.underlying_symbol in busy for group in search.groups], dtype=np.bool_)
+    free = order[~held[kept.group[order]]]
     selection = select(pool.of(free), rules, result.net_liq)
     chosen, greedy = ([int(free[i]) for i in picked] for picked in (selection.chosen, selection.greedy))
     shown = dict.fromkeys([*order[:PASSED_WRITTEN].tolist(), *chosen, *greedy])

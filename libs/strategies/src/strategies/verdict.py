@@ -122,25 +122,30 @@ class Writer:
         credit = to_tick(price_from_float(judged.credit[0]), tick, in_our_favour=True)
         worlds = group.worlds(self.rules)
         market = worlds.market if worlds else None
-        if credit <= tick or not self._holds(group.chain, judged, market, credit - tick):
+
+        def holds(ticks: int) -> bool:
+            return self._affordable(group.chain, judged, ticks * tick) and self._likely(
+                group.chain, judged, market, ticks * tick
+            )
+
+        if credit <= tick or not holds(int(credit / tick) - 1):
             return max(credit, tick)
         low, high = 0, int(credit / tick) - 1  # in ticks: the filters fail at low, hold at high
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (low, middle) if self._holds(group.chain, judged, market, middle * tick) else (middle, high)
+            low, high = (low, middle) if holds(middle) else (middle, high)
         return high * tick
 
-    def _holds(self, chain: ChainSnapshot, judged: Judged, market: Distribution | None, credit: Decimal) -> bool:
-        loss = price_from_float(judged.structures.risk[0]) - credit
+    def _affordable(self, chain: ChainSnapshot, judged: Judged, credit: Decimal) -> bool:
+        loss = float(judged.structures.risk[0]) - float(credit)
         if loss <= 0:
             return True
-        if (
-            self.net_liq is None
-            or float(loss) * chain.multiplier * 100 > self.rules.max_loss_pct_of_net_liq * self.net_liq
-        ):
+        if self.net_liq is None or loss * chain.multiplier * 100 > self.rules.max_loss_pct_of_net_liq * self.net_liq:
             return False
-        if float(credit / loss) < self.rules.credit_to_max_loss_min:
-            return False
+        exact = price_from_float(judged.structures.risk[0]) - credit
+        return float(credit / exact) >= self.rules.credit_to_max_loss_min
+
+    def _likely(self, chain: ChainSnapshot, judged: Judged, market: Distribution | None, credit: Decimal) -> bool:
         pop = profit_probability(judged.structures, chain, np.array([float(credit)]), market)[0]
         return bool(pop >= self.rules.pop_min)
 

@@ -83,24 +83,6 @@ def below(
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def put_values(grid: Floats, integral: Floats, strikes: Floats, out: Floats) -> None:
-    """E[(K − S)⁺] at ascending strikes, undiscounted, $ per share: `Distribution.put_value`."""
-    last = grid.shape[0] - 1
-    j = 0
-    for k in range(strikes.shape[0]):
-        x = strikes[k]
-        if not x >= grid[0]:
-            out[k] = 0.0
-        elif x >= grid[last]:
-            out[k] = integral[last] + max(x - grid[last], 0.0)
-        else:
-            while grid[j + 1] <= x:
-                j += 1
-            slope = (integral[j + 1] - integral[j]) / (grid[j + 1] - grid[j])
-            out[k] = slope * (x - grid[j]) + integral[j]
-
-
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def _line(
     grid: Floats,
     cdf: Floats,

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 from strategies.chain import Floats
-from strategies.kernels.cdf import CELLS, below, index_grid, put_values, slopes_of
+from strategies.kernels.cdf import CELLS, below, index_grid, slopes_of
 from strategies.kernels.pairs import TILE, TILE_ROWS, Places, Table, judge_pairs
 from strategies.kernels.record import (
     G_BASE,
@@ -165,28 +165,9 @@ def _side(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _worth(
-    grids: Table, integrals: Table, sizes: Ints, strikes: Floats, is_call: bool, known: bool, out: Table
-) -> None:
-    """Undiscounted value of each strike's option under the market's, the forecast's and the pessimist's distribution."""
-    for k in range(3):
-        if not known:
-            out[k, :] = np.nan
-            continue
-        grid, integral = grids[k, : sizes[k]], integrals[k, : sizes[k]]
-        put_values(grid, integral, strikes, out[k])
-        if is_call:
-            mean = grid[-1] - integral[-1]
-            for leg in range(strikes.shape[0]):
-                out[k, leg] = out[k, leg] + mean - strikes[leg]
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
 def scan_groups(
     first: int, last: int, offsets: np.ndarray[tuple[int, int], np.dtype[np.int64]], legs: Table, facts: Table,
-    grids: np.ndarray[tuple[int, int, int], np.dtype[np.float64]],
-    cdfs: Table, integrals: np.ndarray[tuple[int, int, int], np.dtype[np.float64]],
-    sizes: np.ndarray[tuple[int, int], np.dtype[np.int64]], limits: Floats, enabled: Bytes,
+    worth: Table, grids: Table, cdfs: Table, sizes: Ints, limits: Floats, enabled: Bytes,
     seen: np.ndarray[tuple[int, int, int], np.dtype[np.int64]],
     top: np.ndarray[tuple[int, int, int], np.dtype[np.float64]],
     top_legs: np.ndarray[tuple[int, int, int, int], np.dtype[np.int64]],
@@ -196,8 +177,8 @@ def scan_groups(
     """Judge the groups first..last.
 
     offsets[g] = (first put, first call, end) in `legs`, both sides ascending by strike; facts[g] as `record.G_*`;
-    grids[g], integrals[g] are the market's, the forecast's and the pessimist's distribution, sizes[g] their points, cdfs[g]
-    the market's distribution function.
+    worth: expected payoff of each leg under the market's, the forecast's and the pessimist's distribution; grids[g] and
+    cdfs[g]: the market's distribution function, sizes[g] its points.
     seen[refused, kind] counts the structures of a kind in the groups whose group-wide refusals are the bits `refused`, as
     `pairs.COUNTED` says; it is added to. top* are per group; near, places and state over the whole range.
     """
@@ -211,7 +192,7 @@ def scan_groups(
         put_legs, call_legs = legs[:, begin:middle].copy(), legs[:, middle:end].copy()
         n_puts, n_calls = middle - begin, end - middle
         known = facts[g, G_MARKET] > 0.0
-        grid, cdf = grids[g, 0, : sizes[g, 0]], cdfs[g, : sizes[g, 0]]
+        grid, cdf = grids[g, : sizes[g]], cdfs[g, : sizes[g]]
         slope, origin, scale = np.zeros(grid.shape[0]), 0.0, 0.0
         if known and end > begin:
             low, high = np.min(legs[STRIKE, begin:end]), np.max(legs[STRIKE, begin:end])
@@ -222,9 +203,7 @@ def scan_groups(
         put_gaps, call_gaps = np.empty((4, n_puts)), np.empty((4, n_calls))
         judge_legs(put_legs, limits, put_masks, put_gaps)
         judge_legs(call_legs, limits, call_masks, call_gaps)
-        put_worth, call_worth = np.empty((3, n_puts)), np.empty((3, n_calls))
-        _worth(grids[g], integrals[g], sizes[g], put_legs[STRIKE], False, known, put_worth)
-        _worth(grids[g], integrals[g], sizes[g], call_legs[STRIKE], True, known, call_worth)
+        put_worth, call_worth = worth[:, begin:middle].copy(), worth[:, middle:end].copy()
         put_core, call_core = _sellable(put_legs, limits), _sellable(call_legs, limits)
         puts, put_shorts, put_longs, put_own = _side(put_legs, put_masks, put_gaps, put_worth[0], put_core, limits, -1)
         calls, call_shorts, call_longs, call_own = _side(
