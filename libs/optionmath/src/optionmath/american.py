@@ -36,7 +36,9 @@ __all__ = [
 _DAYS = 365.0
 _BUMP_VOLATILITY, _BUMP_RATE = 3e-3, 1e-4
 _ROWS_PER_SLICE = 256
-_VOLATILITY_MAX, _STEPS_MAX, _SETTLED, _FLAT = 10.0, 80, 1e-5, 1e-13
+_HIT = 1e-9
+"""Price error, a part of the strike, at which a volatility is found."""
+_VOLATILITY_MAX, _STEPS_MAX, _SETTLED, _FLAT = 10.0, 60, 2e-4, 1e-13
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,10 +307,9 @@ def _solve(
         inside = (following > low[active]) & (following < high[active])
         following = np.where(inside, following, 0.5 * (low[active] + high[active]))
         moved = np.abs(following - v)
-        done = (
-            (inside & (moved <= _SETTLED * v)) | (high[active] - low[active] <= 1e-10 * v) | (value == target[active])
-        )
-        found[active[done]] = np.where(value == target[active], v, following)[done]
+        hit = np.abs(value - target[active]) <= _HIT * options.strike[at]
+        done = hit | (inside & (moved <= _SETTLED * v)) | (high[active] - low[active] <= 1e-8 * v)
+        found[active[done]] = np.where(hit, v, following)[done]
         sigma[active] = following
         active = active[~done]
         if not active.size:

@@ -40,8 +40,8 @@ class Dividends:
     """Cash dividends of one underlying. ex_years: years from now to each ex-date; amount: $ per share.
 
     Those at or before now, and at or after an option's expiration, do not count for it: an ex-date is the open of its
-    session, so that an option that expires at that session's close still sees the stock fall. Raises ValueError where the two
-    differ in length, an amount is negative, or a number is not finite.
+    session, so that an option that expires at that session's close still sees the stock fall. Raises ValueError where
+    the two differ in length, an amount is negative, or a number is not finite.
     """
 
     ex_years: tuple[float, ...]
