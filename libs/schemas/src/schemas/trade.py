@@ -147,6 +147,24 @@ class RuleResult(Value):
     detail: str = ""
 
 
+class ManagedTrade(Value):
+    """What a candidate can expect when the exit rules manage it; simulated under the forecast, after costs."""
+
+    pop: float
+    """Probability of a profit at the exit, 0-1; not the probability at expiration."""
+    pop_error: float
+    """One standard error of the simulation."""
+    expected_value: float
+    """Dollars, for all units."""
+    expected_value_error: float
+    days: float
+    """Mean calendar days held."""
+    target_share: float
+    """Share of the paths that end at the profit target, 0-1; likewise the stop and the time rule."""
+    stop_share: float
+    time_share: float
+
+
 class Candidate(Message):
     """A trade idea with the facts that judge it.
 
@@ -201,6 +219,8 @@ class Candidate(Message):
     """Dollars per volatility point."""
     underlying_price: Price
     oldest_quote_at: UtcDatetime | None = None
+    managed: ManagedTrade | None = None
+    """None where it was not simulated: a near miss, or no volatility of a leg."""
     thesis: str = ""
     passed: bool
     rules: tuple[RuleResult, ...]

@@ -28,6 +28,17 @@ export interface RuleResult {
   detail: string;
 }
 
+export interface ManagedTrade {
+  pop: number;
+  pop_error: number;
+  expected_value: number;
+  expected_value_error: number;
+  days: number;
+  target_share: number;
+  stop_share: number;
+  time_share: number;
+}
+
 export interface Candidate {
   ts_event: string;
   candidate_id: string;
@@ -60,6 +71,7 @@ export interface Candidate {
   vega: number | null;
   underlying_price: Decimal;
   oldest_quote_at: string | null;
+  managed: ManagedTrade | null;
   thesis: string;
   passed: boolean;
   rules: RuleResult[];
