@@ -37,7 +37,7 @@ _DAYS = 365.0
 _BUMP_VOLATILITY, _BUMP_RATE = 3e-3, 1e-4
 _ROWS_PER_SLICE = 256
 _HIT = 1e-9
-"""Price error, a part of the strike, at which a volatility is found."""
+"""Price error, a part of spot or strike, at which a volatility is found."""
 _VOLATILITY_MAX, _STEPS_MAX, _SETTLED, _FLAT = 10.0, 60, 2e-4, 1e-13
 
 
@@ -89,7 +89,7 @@ def price(
 
 def _prices(options: Options, accuracy: Accuracy) -> Floats:
     if options.early.all() and not options.bad.any():
-        return Lanes.of(options, options.early).price(tables_of(accuracy))
+        return options.floored(Lanes.of(options, options.early).price(tables_of(accuracy)))
     found = np.full(options.call.size, np.nan)
     found[options.early] = Lanes.of(options, options.early).price(tables_of(accuracy))
     return _settled(options, found)
@@ -100,7 +100,7 @@ def _settled(options: Options, found: Floats) -> Floats:
     found[options.certain] = options.certain_price(options.certain)
     found[options.european] = options.european_price(options.european)
     found[options.bad] = np.nan
-    return found
+    return options.floored(found)
 
 
 def price_and_greeks(
@@ -307,7 +307,7 @@ def _solve(
         inside = (following > low[active]) & (following < high[active])
         following = np.where(inside, following, 0.5 * (low[active] + high[active]))
         moved = np.abs(following - v)
-        hit = np.abs(value - target[active]) <= _HIT * options.strike[at]
+        hit = np.abs(value - target[active]) <= _HIT * np.minimum(options.spot[at], options.strike[at])
         done = hit | (inside & (moved <= _SETTLED * v)) | (high[active] - low[active] <= 1e-8 * v)
         found[active[done]] = np.where(hit, v, following)[done]
         sigma[active] = following

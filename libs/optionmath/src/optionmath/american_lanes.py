@@ -142,6 +142,11 @@ class Options:
         s, k, t, v = self.spot[which], self.strike[which], self.years[which], self.volatility[which]
         return s, k, t, v, self.rate[which], self.dividend_yield[which], self.call[which]
 
+    def floored(self, value: Floats) -> Floats:
+        """Not below what exercise now is worth, to the last bit."""
+        gain = self.spot - self.strike
+        return np.asarray(np.maximum(value, np.where(self.call, gain, -gain)))
+
     def european_price(self, which: Picked = slice(None)) -> Floats:
         return blackscholes.price(*self.terms(which))
 

@@ -174,13 +174,13 @@ def values(
     The European value plus the integral of what exercise earns (Kim, 1990; Carr, Jarrow and Myneni, 1992).
     """
     n = depth_.shape[0]
-    between_, spot_ = np.empty(_LANES), np.empty(_LANES)
+    between_, spot_, european_ = np.empty(_LANES), np.empty(_LANES), np.empty(_LANES)
     for start in range(first, end, _LANES):
         stop = min(end, start + _LANES)
         lanes = stop - start
         x, a, b, s, top = x_[start:stop], a_[start:stop], b_[start:stop], s_[start:stop], top_[start:stop]
         value, delta, gamma = value_[start:stop], delta_[start:stop], gamma_[start:stop]
-        between, spot = between_[:lanes], spot_[:lanes]
+        between, spot, european = between_[:lanes], spot_[:lanes], european_[:lanes]
         for w in range(lanes):
             spot[w] = exp(x[w])
             d1 = (x[w] + a[w] - b[w]) / s[w] + 0.5 * s[w]
@@ -189,6 +189,7 @@ def values(
             density = fade * exp(-0.5 * d1 * d1)
             share = _share(density, fade, -d1)
             value[w] = _share(discount * exp(-0.5 * d2 * d2), discount, -d2) - spot[w] * share
+            european[w] = value[w]
             delta[w] = -share
             gamma[w] = density * ONE_OVER_ROOT_TWO_PI / (spot[w] * s[w])
         for k in range(points.size):
@@ -215,8 +216,8 @@ def values(
                 gamma[w] += weight * (phi2 * (d2 * inverse + 1.0) - phi1 * (d1 * inverse - 1.0)) / spot[w]
         last = depth_[n - 1, start:stop]
         for w in range(lanes):
-            exercised = x[w] <= top[w] - last[w]
-            value[w] = 1.0 - spot[w] if exercised else max(value[w], 1.0 - spot[w], 0.0)
+            exercised = (x[w] <= top[w] - last[w]) & (european[w] <= 1.0 - spot[w])
+            value[w] = 1.0 - spot[w] if exercised else max(value[w], european[w], 1.0 - spot[w], 0.0)
             delta[w] = -1.0 if exercised else delta[w]
             gamma[w] = 0.0 if exercised else gamma[w]
 
@@ -243,6 +244,7 @@ def grid(
     a, b, s, top, early and depth[:, row] belong to a row; a row without early exercise gets the European value.
     """
     n = depth.shape[0]
+    european = np.empty(out.shape[1])
     for row in range(first, end):
         ar, br, sr, moved, scaled, found = a[row], b[row], s[row], x[row], scale[row], out[row]
         fade, discount = exp(-br), exp(-ar)
@@ -251,6 +253,8 @@ def grid(
             d2 = d1 - sr
             share = _share(fade * exp(-0.5 * d1 * d1), fade, -d1)
             found[c] = _share(discount * exp(-0.5 * d2 * d2), discount, -d2) - exp(moved[c]) * share
+        for c in range(moved.size):
+            european[c] = found[c]
         if early[row]:
             for k in range(points.size):
                 square = 0.0
@@ -270,6 +274,7 @@ def grid(
             last = top[row] - depth[n - 1, row]
             for c in range(moved.size):
                 payoff = 1.0 - exp(moved[c])
-                found[c] = payoff if moved[c] <= last else max(found[c], payoff, 0.0)
+                exercised = (moved[c] <= last) & (european[c] <= payoff)
+                found[c] = payoff if exercised else max(found[c], european[c], payoff, 0.0)
         for c in range(moved.size):
             found[c] *= scaled[c]
