@@ -147,6 +147,40 @@ def test_bad_rows_are_nan_with_their_reason_among_good_ones() -> None:
         assert np.isfinite(column[::2]).all(), name
 
 
+def anything(count: int, low: float, high: float, generator: np.random.Generator) -> Floats:
+    """Log-uniform numbers, one in eight of them replaced by what no market quotes."""
+    strange = [0.0, -0.0, -1.0, np.nan, np.inf, -np.inf, 1e-308, 5e-324, 1e308, 1e-200, 1e200, 1e-16, 20.0, 100.0, -1e5]
+    numbers = np.exp(generator.uniform(np.log(low), np.log(high), count))
+    where = generator.random(count) < 0.125
+    numbers[where] = generator.choice(strange, int(where.sum()))
+    return numbers
+
+
+def test_whatever_comes_in_the_answer_is_right_or_missing() -> None:
+    """60,000 rows of nonsense: OK means finite numbers that give the price back; all else is NaN throughout."""
+    generator, count = np.random.default_rng(11), 60_000 * SCALE
+    value, spot, strike = (anything(count, low, 1e6, generator) for low in (1e-12, 1e-6, 1e-6))
+    years = anything(count, 1e-9, 1e3, generator)
+    rate, dividend_yield = (anything(count, 1e-6, 10, generator) * generator.choice([1, -1], count) for _ in range(2))
+    is_call = generator.random(count) < 0.5
+    terms = (spot, strike, years, rate, dividend_yield, is_call)
+    alone, status = implied_volatility(value, *terms)
+    both = implied_volatility_and_greeks(value, *terms)
+    good = status == VolatilityStatus.OK
+    assert 0.1 < good.mean() < 0.5
+    assert (both.status == status).all()
+    assert both.volatility[good] == pytest.approx(alone[good], rel=1e-12)
+    for column in (alone, both.volatility, *(getattr(both.greeks, name) for name in both.greeks.__slots__)):
+        assert np.isfinite(column[good]).all()
+        assert np.isnan(column[~good]).all()
+    assert (alone[good] > 0).all()
+    with np.errstate(all="ignore"):
+        forward, discounted = spot * np.exp(-dividend_yield * years), strike * np.exp(-rate * years)
+        again = price(spot, strike, years, alone, rate, dividend_yield, is_call)
+    error, greater = np.abs(again - value), np.maximum(forward, discounted)
+    assert ((error < 1e-9 * value) | (error < 1e-13 * greater))[good].all()
+
+
 def test_unusable_rates_are_bad_rows() -> None:
     """A rate that is NaN, and one whose discount factor no float can hold."""
     found, status = implied_volatility(22.0, 100.0, 80.0, 0.25, [0.04, np.nan, 1e5], 0.0, True)

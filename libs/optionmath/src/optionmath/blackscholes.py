@@ -32,11 +32,11 @@ class VolatilityStatus(IntEnum):
     ABOVE_BOUND = 2
     """The price is no less than the discounted forward (call) or strike (put), to within its rounding."""
     NO_TIME = 3
-    """At or past expiration."""
+    """At or past expiration, or within 30 microseconds of it."""
     NOT_A_NUMBER = 4
     """An input is NaN or infinite."""
     BAD_INPUT = 5
-    """Spot or strike is not positive, or a discount factor is beyond what a float can hold."""
+    """Spot or strike is not positive (nor within 1e-100 to 1e100), or a discount factor is more than a float holds."""
     NO_QUOTE = 6
     """Neither bid nor ask."""
     ONE_SIDED = 7

@@ -46,7 +46,11 @@ OK, BELOW_INTRINSIC, ABOVE_BOUND, NO_TIME, NOT_A_NUMBER, BAD_INPUT = 0, 1, 2, 3,
 _BLOCK = 2048
 _NOISE = 8.9e-16
 """Four roundings, relative to the greater of forward and strike: time value below it is only an error of rounding."""
-_PART_MIN, _PRODUCT_MIN, _PRODUCT_MAX = 1e-290, 1e-200, 1e200
+_YEARS_MIN = 1e-12
+"""30 microseconds: less is no time at all, and theta would have no number."""
+_PRICE_MIN, _PRICE_MAX = 1e-100, 1e100
+"""Of spot and strike: beyond them gamma and theta would have no number."""
+_PART_MIN, _GROWTH_MAX = 1e-290, 100.0
 _DEVIATION_SMALL = 1e-6
 _CONVERGED = 3e-5
 """Greatest second step, relative: what is left after it is about its third power."""
@@ -192,9 +196,9 @@ def _normalise(
     part = (value - abs(f - k) if in_the_money else value) * inverse_least
     rest = (bound - value) * inverse_least
     noise = _NOISE * bound * inverse_least
-    ok = (t > 0.0) & (f > 0.0) & (k > 0.0) & (product > _PRODUCT_MIN) & (product < _PRODUCT_MAX)
-    ok = ok & (part > (noise if in_the_money else _PART_MIN)) & (rest > noise)
-    ok = ok & (abs(dividend_yield * t) < 700.0) & (abs(rate * t) < 700.0)
+    ok = (t >= _YEARS_MIN) & (min(spot, strike) > _PRICE_MIN) & (max(spot, strike) < _PRICE_MAX)
+    ok = ok & (part > (noise if in_the_money else _PART_MIN)) & (rest > noise)  # false for any NaN but a rate's
+    ok = ok & (abs(dividend_yield * t) < _GROWTH_MAX) & (abs(rate * t) < _GROWTH_MAX)
     ratio = f * f * inverse if ok else 1.0
     return (
         ok,
@@ -215,9 +219,9 @@ def _mend(
     total = value + spot + strike + t + rate + dividend_yield
     if not math.isfinite(total):
         return NOT_A_NUMBER, math.nan
-    if spot <= 0.0 or strike <= 0.0:
+    if not (_PRICE_MIN < spot < _PRICE_MAX and _PRICE_MIN < strike < _PRICE_MAX):
         return BAD_INPUT, math.nan
-    if t <= 0.0:
+    if t < _YEARS_MIN:
         return NO_TIME, math.nan
     f, k = spot * math.exp(-dividend_yield * t), strike * math.exp(-rate * t)
     if not (0.0 < f < math.inf and 0.0 < k < math.inf):
