@@ -69,15 +69,20 @@ def _chain(generator: np.random.Generator, symbol: str) -> ChainSnapshot:
             _occ(symbol, day, strike, is_call),
             np.full(count, day, dtype="datetime64[D]"), np.full(count, days), np.full(count, years), strike, is_call,
             bid, ask, np.where(is_call, ndtr(d1), ndtr(d1) - 1), vega / (spot * root),
-            -vega * sigma / (2 * years * 3.65), vega, generator.integers(20, 5000, count).astype(float), generator.integers(2, 900, count).astype(float),
-            generator.exponential(150, count),
+            -vega * sigma / (2 * years * 3.65), vega, generator.integers(20, 5000, count).astype(float),
+            generator.integers(2, 900, count).astype(float), generator.exponential(150, count),
         ))  # fmt: skip
-    columns = [np.concatenate([part[k] for part in parts]) for k in range(1, 15)]
+    (expiration, dte, years_of, strikes, calls, bids, asks, delta, gamma, theta, vegas, interest, volume, age) = (
+        np.concatenate([part[k] for part in parts]) for k in range(1, 15)
+    )
     facts = Facts(
         sector=f"S{generator.integers(0, 11)}", beta=float(generator.uniform(0.5, 1.8)),
         historical_volatility=level * float(generator.uniform(0.6, 1.2)),
     )  # fmt: skip
-    return ChainSnapshot(symbol, spot, 0.04, [each for part in parts for each in part[0]], *columns, facts)
+    return ChainSnapshot(
+        symbol, spot, 0.04, [each for part in parts for each in part[0]], expiration, dte, years_of, strikes, calls,
+        bids, asks, delta, gamma, theta, vegas, interest, volume, age, facts,
+    )  # fmt: skip
 
 
 def _occ(symbol: str, day: date, strike: Floats, is_call: Bools) -> list[str]:

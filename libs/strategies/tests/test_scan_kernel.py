@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -103,9 +104,11 @@ def brute_force(groups: list[Group], rules: RuleSet, net_liq: float | None, toda
                 ]
             distance = shortfall(judged.rules)
             distance[judged.passed] = np.inf
-            for i in np.argsort(distance, kind="stable")[: rules.near_misses]:
-                if np.isfinite(distance[i]):
-                    near.append(((number, code, tuple(int(leg[i]) for leg in legs)), float(distance[i])))
+            near += [
+                ((number, code, tuple(int(leg[i]) for leg in legs)), float(distance[i]))
+                for i in np.argsort(distance, kind="stable")[: rules.near_misses]
+                if np.isfinite(distance[i])
+            ]
     answer.nearest = sorted(near, key=lambda entry: entry[1])[: rules.near_misses]
     answer.refused, answer.alone = +answer.refused, +answer.alone
     return answer
@@ -115,7 +118,7 @@ def compiled(groups: list[Group], rules: RuleSet, net_liq: float | None, today: 
     """The product's way, in as many batches as asked for, each told what the ones before it found."""
     answer, distance_max = Answer(), np.inf
     edges = np.linspace(0, len(groups), parts + 1).astype(int)
-    for first, last in zip(edges[:-1], edges[1:], strict=True):
+    for first, last in itertools.pairwise(edges):
         if first == last:
             continue
         found = find(
@@ -161,7 +164,7 @@ def agree(groups: list[Group], rules: RuleSet, net_liq: float | None, today: dat
 
 
 def random_chain(seed: int, *, symbol: str = "XYZ", strikes: int = 14, clean: bool = False) -> ChainSnapshot:
-    """Two expirations of uneven strikes around 100 with noisy quotes, thin, stale, missing and unusable ones among them."""
+    """Two expirations of uneven strikes around 100; thin, stale, missing and unusable quotes are among theirs."""
     generator = np.random.default_rng(seed)
     parts = []
     for days in (16, 30):

@@ -13,7 +13,7 @@ from schemas.trade import SpreadType
 from strategies.chain import ChainSnapshot, Floats
 from strategies.enumeration import SIDED, Group, Rows
 from strategies.fill_model import expected_fill
-from strategies.filters import GROUP_RULES, RULES, days_clear, most_loss_per_share, usable_net_liq
+from strategies.filters import GROUP_RULES, RULES, days_clear, most_loss_per_share, spread_pct, usable_net_liq
 from strategies.rules import RuleSet
 from strategies.score import liquidity
 
@@ -116,9 +116,9 @@ def find(
     state = np.array([0.0, distance_max])
     seen = np.zeros((2 ** len(GROUP_RULES), KINDS, COUNTS), dtype=np.int64)
     scan_groups(
-        0, len(groups), packed.offsets, packed.legs, packed.facts, packed.worth, packed.grids, packed.cdfs, packed.sizes,
-        _limits(rules), np.array([kind in rules.strategies for kind in SIDED], dtype=np.uint8), seen, top, top_legs,
-        top_count, near, places, state,
+        0, len(groups), packed.offsets, packed.legs, packed.facts, packed.worth, packed.grids, packed.cdfs,
+        packed.sizes, _limits(rules), np.array([kind in rules.strategies for kind in SIDED], dtype=np.uint8), seen, top,
+        top_legs, top_count, near, places, state,
     )  # fmt: skip
     group, kind, rank = np.nonzero(np.arange(top.shape[2]) < top_count[..., None])
     legs = _columns(packed, group, top_legs[group, kind, rank])
@@ -184,7 +184,7 @@ def penny_ticks(chains: Sequence[ChainSnapshot]) -> npt.NDArray[np.bool_]:
 def units_of(
     credit: Floats, width: Floats, multiplier: Rows, penny: npt.NDArray[np.bool_], rules: RuleSet, net_liq: float | None
 ) -> Floats:
-    """Units whose max loss, at the credit rounded down to a tick, fits the limit; at least one, at most quantity_max."""
+    """Units whose max loss, at the credit rounded down to a tick, fits the limit: from one to quantity_max."""
     if net_liq is None:
         return np.ones(len(credit))
     tick = np.where(penny, 0.01, 0.05)
@@ -288,7 +288,7 @@ def _legs(groups: Sequence[Group], count: int) -> Floats:
 def _fill(out: Floats, chain: ChainSnapshot, rows: Rows) -> None:
     bid, ask = chain.bid[rows], chain.ask[rows]
     mid = (bid + ask) / 2
-    spread = 100 * (ask - bid) / mid
+    spread = spread_pct(bid, ask)
     # expected_fill is mid − share · (mid − natural), its share the widest leg's: found leg by leg at mid 0, natural −1
     share = -expected_fill(np.zeros(len(rows)), np.full(len(rows), -1.0), spread)
     for row, column in enumerate(

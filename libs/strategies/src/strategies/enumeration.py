@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -111,7 +112,7 @@ def groups_of(chain: ChainSnapshot, rules: RuleSet) -> list[Group]:
     edges = [0, *(np.nonzero(days[1:] != days[:-1])[0] + 1).tolist(), len(rows)]
     usable, is_call = chain.usable, chain.is_call
     found = []
-    for begin, end in zip(edges, edges[1:], strict=False):
+    for begin, end in itertools.pairwise(edges):
         own = rows[begin:end]
         good = own[usable[own]]
         first_call = int(np.count_nonzero(~is_call[good]))
@@ -125,7 +126,7 @@ def groups_of(chain: ChainSnapshot, rules: RuleSet) -> list[Group]:
 
 
 def sided(chain: ChainSnapshot, kind: SpreadType, legs: Sequence[Rows]) -> Structures:
-    """Columns of a kind made of credit verticals: legs are (sold, bought) rows of the put side, then of the call side."""
+    """Columns of a kind made of credit verticals: legs are (sold, bought) rows of the put side, then of the calls."""
     mid, natural = np.zeros(len(legs[0])), np.zeros(len(legs[0]))
     width = np.zeros(len(legs[0]))
     quotes = chain.mid

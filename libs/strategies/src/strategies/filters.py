@@ -92,15 +92,14 @@ def judge(group: Group, structures: Structures, rules: RuleSet, *, net_liq: floa
     worlds = group.worlds(rules)
     market = worlds.market if worlds else None
     with np.errstate(invalid="ignore", divide="ignore"):
-        spread_pct = 100 * (chain.ask[legs] - chain.bid[legs]) / ((chain.bid[legs] + chain.ask[legs]) / 2)
-        widest = np.max(spread_pct, axis=0)
+        widest = np.max(spread_pct(chain.bid[legs], chain.ask[legs]), axis=0)
         credit = expected_fill(structures.mid, structures.natural, widest)
         max_loss = structures.risk - credit
         ratio = np.where(max_loss > 0, credit / max_loss, np.nan)
         loss_pct = 100 * max_loss * chain.multiplier / usable_net_liq(net_liq)
         gap_pct = 100 * np.abs(_fair_value_gap(structures, chain, market)) / structures.basis
     pop = profit_probability(structures, chain, credit, market)
-    clear = np.full(len(structures), days_clear(group, today))
+    clear, interest = np.full(len(structures), days_clear(group, today)), np.min(chain.open_interest[legs], axis=0)
     return Judged(
         structures,
         credit,
@@ -110,7 +109,7 @@ def judge(group: Group, structures: Structures, rules: RuleSet, *, net_liq: floa
             Rule("fair_value_gap_pct_max", gap_pct, rules.fair_value_gap_pct_max, "<=", "% of width"),
             Rule("credit_to_max_loss_min", ratio, rules.credit_to_max_loss_min, ">=", "ratio"),
             Rule("max_loss_pct_of_net_liq", loss_pct, rules.max_loss_pct_of_net_liq, "<=", "% of net liq"),
-            Rule("open_interest_min", np.min(chain.open_interest[legs], axis=0), rules.open_interest_min, ">=", "contracts"),
+            Rule("open_interest_min", interest, rules.open_interest_min, ">=", "contracts"),
             Rule("volume_min", np.min(chain.volume[legs], axis=0), rules.volume_min, ">=", "contracts"),
             Rule("spread_pct_max", widest, rules.spread_pct_max, "<=", "% of mid"),
             Rule(
@@ -130,6 +129,11 @@ def judge(group: Group, structures: Structures, rules: RuleSet, *, net_liq: floa
             ),
         ),
     )  # fmt: skip
+
+
+def spread_pct(bid: Floats, ask: Floats) -> Floats:
+    """Bid–ask spread in percent of the mid, to nine decimals: 0.35 at 0.45 is 25, whatever doubles make of it."""
+    return np.asarray(np.round(100 * (ask - bid) / ((bid + ask) / 2), 9))
 
 
 def shortfall(rules: Sequence[Rule]) -> Floats:

@@ -69,7 +69,8 @@ def _expected(chain: ChainSnapshot, judged: Judged, spread: Distribution) -> Flo
 def liquidity(mid: Floats, natural: Floats, interest: Floats, volume: Floats) -> Floats:
     """0–1: how little the way to natural costs, how much is held and traded in the thinnest leg.
 
-    exp(−s / 0.15) · min(1, OI / 500)^¼ · min(1, volume / 50)^¼ with s = (mid − natural) / |mid|; 0 where a fact is missing.
+    exp(−s / 0.15) · min(1, OI / 500)^¼ · min(1, volume / 50)^¼ with s = (mid − natural) / |mid|; 0 where a fact is
+    missing.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         slippage = np.abs(mid - natural) / np.abs(mid)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from strategies.chain import Floats
+from strategies.kernels.compile import compiled_plain
 
 Ints = np.ndarray[tuple[int], np.dtype[np.int64]]
 CELLS = 1024
@@ -14,7 +14,7 @@ CELLS = 1024
 _STEPS_MAX = 80
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@compiled_plain
 def index_grid(grid: Floats, table: Ints, low: float, high: float) -> float:
     """Fill the index table of an ascending grid for x from low to high; returns cells per unit of x."""
     width = max(high - low, 1e-9) / table.shape[0]
@@ -27,7 +27,7 @@ def index_grid(grid: Floats, table: Ints, low: float, high: float) -> float:
     return float(1.0 / width)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@compiled_plain
 def _last_at_or_below(grid: Floats, x: float) -> int:
     """Index of the segment that holds x, by bisection; the first or the last one for x outside the grid."""
     low, high = 0, grid.shape[0] - 1
@@ -40,14 +40,14 @@ def _last_at_or_below(grid: Floats, x: float) -> int:
     return low
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@compiled_plain
 def slopes_of(grid: Floats, values: Floats, out: Floats) -> None:
     """Slope of each segment, as `numpy.interp` forms it."""
     for j in range(grid.shape[0] - 1):
         out[j] = (values[j + 1] - values[j]) / (grid[j + 1] - grid[j])
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@compiled_plain
 def segment(grid: Floats, table: Ints, origin: float, scale: float, x: float) -> int:
     """Index j with grid[j] <= x < grid[j + 1]; x must lie within the grid, below its last point."""
     cell = int((x - origin) * scale)
@@ -61,7 +61,7 @@ def segment(grid: Floats, table: Ints, origin: float, scale: float, x: float) ->
     return int(j)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@compiled_plain
 def below(
     grid: Floats,
     cdf: Floats,
@@ -82,7 +82,7 @@ def below(
     return float(slope[j] * (x - grid[j]) + cdf[j])
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@compiled_plain
 def _line(
     grid: Floats,
     cdf: Floats,
@@ -101,7 +101,7 @@ def _line(
     return slope[j] * (x - grid[j]) + cdf[j], slope[j], grid[j], grid[j + 1]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@compiled_plain
 def credits_for_probabilities(
     grid: Floats,
     cdf: Floats,
@@ -124,7 +124,7 @@ def credits_for_probabilities(
     """
     high = credit_max - 0.01
     top = 0.0
-    if high > 0.0:
+    if high > 0.0 and without_credit < wanted:
         top = below(grid, cdf, slope, table, origin, scale, call_strike + high)
         top -= below(grid, cdf, slope, table, origin, scale, put_strike - high)
     first = second = np.inf
@@ -132,10 +132,12 @@ def credits_for_probabilities(
         probability = wanted if turn == 0 else least
         if probability <= 0.0:
             found = -np.inf
-        elif not high > 0.0 or top < probability:
+        elif not high > 0.0:
             found = np.inf
         elif without_credit >= probability:
             found = np.nextafter(0.01, 1.0)
+        elif top < probability:
+            found = np.inf
         else:
             found = _solve(
                 grid, cdf, slope, table, origin, scale, put_strike, call_strike, probability, high, guess - 0.01
@@ -148,7 +150,7 @@ def credits_for_probabilities(
     return first, second
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@compiled_plain
 def _solve(
     grid: Floats,
     cdf: Floats,

@@ -8,10 +8,10 @@ rows of comparisons are vectorised. What passes and what could be a near miss is
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from strategies.chain import Floats
 from strategies.kernels.cdf import CELLS, below, index_grid, slopes_of
+from strategies.kernels.compile import compiled, compiled_plain
 from strategies.kernels.pairs import TILE, TILE_ROWS, Places, Table, judge_pairs
 from strategies.kernels.record import (
     G_BASE,
@@ -52,12 +52,11 @@ PUT_SPREAD, CALL_SPREAD, CONDOR, BUTTERFLY = range(4)
 KINDS = 4
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@compiled_plain
 def _singles(
-    group: int, kind: int, direction: int, sides: Table, shorts: Ints, longs: Ints, masks: Bytes, legs: Table, gaps: Table, worth: Table, limits: Floats, facts: Floats, grid: Floats, cdf: Floats,
-    slope: Floats, table: Ints, origin: float, scale: float, seen: Ints, top: Floats,
-    top_legs: Places, near: Floats,
-    places: Places, state: Floats,
+    group: int, kind: int, direction: int, sides: Table, shorts: Ints, longs: Ints, masks: Bytes, legs: Table,
+    gaps: Table, worth: Table, limits: Floats, facts: Floats, grid: Floats, cdf: Floats, slope: Floats, table: Ints,
+    origin: float, scale: float, seen: Ints, top: Floats, top_legs: Places, near: Floats, places: Places, state: Floats,
 ) -> int:  # fmt: skip
     """Judge each vertical of a side by itself. Returns how many best are kept."""
     kept, fees = 0, 2 * facts[G_FEE]
@@ -108,7 +107,7 @@ def _singles(
     return kept
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _sellable(legs: Table, limits: Floats) -> Bytes:
     """1 for each leg whose delta lies within the bounds of what may be sold."""
     out = np.zeros(legs.shape[1], dtype=np.uint8)
@@ -117,7 +116,7 @@ def _sellable(legs: Table, limits: Floats) -> Bytes:
     return out
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _sell_at_one_strike(put_legs: Table, call_legs: Table, limits: Floats, puts: Bytes, calls: Bytes) -> None:
     """Sellable by pairs of one strike: the smaller of the two deltas counts, because they complement each other."""
     puts[:] = 0
@@ -132,7 +131,7 @@ def _sell_at_one_strike(put_legs: Table, call_legs: Table, limits: Floats, puts:
             puts[leg] = calls[k] = sold
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _side(
     legs: Table, masks: Bytes, gaps: Table, values: Floats, sellable: Bytes, limits: Floats, direction: int
 ) -> tuple[Table, Ints, Ints, Bytes]:
@@ -164,7 +163,7 @@ def _side(
     return table[:, :count].copy(), shorts[:count], longs[:count], own[:count]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def scan_groups(
     first: int, last: int, offsets: np.ndarray[tuple[int, int], np.dtype[np.int64]], legs: Table, facts: Table,
     worth: Table, grids: Table, cdfs: Table, sizes: Ints, limits: Floats, enabled: Bytes,
@@ -179,8 +178,8 @@ def scan_groups(
     offsets[g] = (first put, first call, end) in `legs`, both sides ascending by strike; facts[g] as `record.G_*`;
     worth: expected payoff of each leg under the market's, the forecast's and the pessimist's distribution; grids[g] and
     cdfs[g]: the market's distribution function, sizes[g] its points.
-    seen[refused, kind] counts the structures of a kind in the groups whose group-wide refusals are the bits `refused`, as
-    `pairs.COUNTED` says; it is added to. top* are per group; near, places and state over the whole range.
+    seen[refused, kind] counts the structures of a kind in the groups whose group-wide refusals are the bits `refused`,
+    as `pairs.COUNTED` says; it is added to. top* are per group; near, places and state over the whole range.
     """
     cells, tile, bounds = np.empty(CELLS, dtype=np.int64), np.zeros(TILE_ROWS * TILE), np.empty(5)
     masks, reachable = np.zeros(TILE, dtype=np.uint8), np.zeros(TILE, dtype=np.uint8)

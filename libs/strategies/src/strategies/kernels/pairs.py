@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from strategies.chain import Floats
 from strategies.kernels.cdf import below, credits_for_probabilities
+from strategies.kernels.compile import compiled_plain
 from strategies.kernels.record import (
     G_FEE,
     G_LOSS_MAX,
@@ -55,7 +55,7 @@ Words = np.ndarray[tuple[int], np.dtype[np.uint64]]
 Places = np.ndarray[tuple[int, int], np.dtype[np.int64]]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@compiled_plain
 def _row(
     tile: Floats, masks: Bytes, first: int, last: int, mid: float, natural: float, share: float, width: float,
     ratio_at: float, gap_at: float, gap: float, mask: int, loss_max: float, flags: Bytes,
@@ -75,7 +75,7 @@ def _row(
         flags[j] = f | own | masks[j]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@compiled_plain
 def _near_row(
     tile: Floats, reachable: Bytes, first: int, last: int, mid: float, natural: float, share: float, width: float,
     gap: float, bounds: Floats, near: Bytes,
@@ -94,7 +94,7 @@ def _near_row(
         )
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@compiled_plain
 def _hopeless_row(
     tile: Floats, masks: Bytes, first: int, last: int, mid: float, natural: float, share: float, width: float,
     ratio_at: float, mask: int, loss_max: float, flags: Bytes,
@@ -111,7 +111,7 @@ def _hopeless_row(
         flags[j] = f | own | masks[j]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@compiled_plain
 def _count(words: Words, flags: Bytes, first: int, last: int, seen: Ints) -> None:
     """Add the flags first..last to the histogram; runs of eight equal ones, the usual case, at once."""
     start, stop = (first + 7) // 8, last // 8
@@ -132,7 +132,7 @@ def _count(words: Words, flags: Bytes, first: int, last: int, seen: Ints) -> Non
         seen[flags[j]] += 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@compiled_plain
 def _count_certain(words: Words, flags: Bytes, first: int, last: int, certain: int, seen: Ints) -> None:
     """Count the flags first..last, all of which have the bit `certain`: eight bytes at a time, bit by bit.
 
@@ -166,7 +166,7 @@ def _count_certain(words: Words, flags: Bytes, first: int, last: int, certain: i
         seen[to] += np.int64((pairs * np.uint64(0x0001000100010001)) >> np.uint64(48))
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@compiled_plain
 def _count_lost(legs_fail: Places, mask: int, first: int, last: int, seen: Ints) -> None:
     """Count a row that fails the probability, the ratio and the loss throughout: only its legs' rules vary."""
     count = last - first
@@ -177,7 +177,7 @@ def _count_lost(legs_fail: Places, mask: int, first: int, last: int, seen: Ints)
         seen[REFUSED + 4 + bit] += count if mask & (16 << bit) else legs_fail[bit, last] - legs_fail[bit, first]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@compiled_plain
 def _bounds_of_probability(
     put_legs: Table, call_legs: Table, best_put: Floats, best_call: Floats, same_strike: bool, wanted: float,
     least: float, known: bool, grid: Floats, cdf: Floats, slope: Floats, table: Ints, origin: float, scale: float,
@@ -209,7 +209,7 @@ def _bounds_of_probability(
             guess = first if np.isfinite(first) else guess
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@compiled_plain
 def judge_pairs(
     group: int, kind: int, same_strike: bool, puts: Table, put_shorts: Ints, put_longs: Ints, put_masks: Bytes,
     put_legs: Table, put_gaps: Table, put_worth: Table, calls: Table, call_shorts: Ints, call_longs: Ints,
@@ -300,7 +300,7 @@ def judge_pairs(
             if cut > first and (
                 credit_most < puts[V_RATIO_AT, i] and puts[V_WIDTH, i] - credit_most > facts[G_LOSS_MAX] and cut == hot
             ):
-                _count_lost(legs_fail, np.int64(put_masks[i]), first, cut, seen)
+                _count_lost(legs_fail, int(put_masks[i]), first, cut, seen)
             elif cut > first:
                 _hopeless_row(
                     tile, masks, first & -_STRIDE, (cut + _STRIDE - 1) & -_STRIDE, puts[V_MID, i], puts[V_NATURAL, i],
@@ -330,9 +330,7 @@ def judge_pairs(
                 _count_certain(words, flags, cut, last, certain, seen)
             if puts[V_FAR, i] + least > state[1] or not (
                 everything
-                or (
-                    credit_most >= bounds[0] * puts[V_WIDTH, i] and puts[V_WIDTH, i] - credit_most <= bounds[1]
-                )
+                or (credit_most >= bounds[0] * puts[V_WIDTH, i] and puts[V_WIDTH, i] - credit_most <= bounds[1])
             ):
                 continue
             _near_row(
@@ -352,7 +350,7 @@ def judge_pairs(
     return kept
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@compiled_plain
 def _measure(
     group: int, kind: int, failed: int, i: int, v: int, kept: int, fees: float, puts: Table, put_shorts: Ints,
     put_longs: Ints, put_legs: Table, put_gaps: Table, put_worth: Table, calls: Table, call_shorts: Ints,

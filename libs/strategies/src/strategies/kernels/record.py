@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from strategies.chain import Floats
+from strategies.kernels.compile import compiled_plain
 from strategies.kernels.verticals import L_GAP, L_LOSS, L_POP, L_RATIO, Ints, relative
 
 G_MULTIPLIER, G_NET_LIQ, G_LOSS_MAX, G_FEE, G_BASE, G_REFUSED, G_MARKET = range(7)
-"""A group's facts: contract multiplier; dollars (NaN = unknown); most $ per share that may be lost; $ per share and leg;
+"""A group's facts: contract multiplier; dollars (NaN = unknown); most $ per share that may be lost; $ a share and leg;
 distance by the rules that refuse the whole group, and these as bits; 1 with a smile."""
 GROUP_FACTS = 7
 MISSING = 101.0
 """Distance that a rule without its fact adds."""
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@compiled_plain
 def _comes_before(key: float, place: tuple[int, ...], other_key: float, other_place: Ints) -> bool:
     """Whether (key, place) sorts before (other_key, other_place): equal keys keep the order of enumeration."""
     if key != other_key:
-        return key < other_key
+        return bool(key < other_key)
     for k in range(len(place)):
         if place[k] != other_place[k]:
-            return place[k] < other_place[k]
+            return bool(place[k] < other_place[k])
     return False
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@compiled_plain
 def keep_nearest(
     distance: float,
     place: tuple[int, int, int, int, int, int],
@@ -57,7 +57,7 @@ def keep_nearest(
         state[1] = near[room - 1]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@compiled_plain
 def keep_best(
     score: float,
     legs: tuple[int, int, int, int],
@@ -78,10 +78,10 @@ def keep_best(
     scores[at] = score
     for k in range(4):
         places[at, k] = legs[k]
-    return min(size + 1, room)
+    return int(min(size + 1, room))
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@compiled_plain
 def shortfall(
     pop: float,
     gap: float,
@@ -114,7 +114,7 @@ def shortfall(
     return float(total + facts[G_BASE])
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@compiled_plain
 def score_of(credit: float, width: float, forecast: float, pessimist: float, fees: float) -> float:
     """model_score: expected value under the forecast, less one standard error, per dollar of max loss."""
     expected = credit - forecast - fees
@@ -122,7 +122,7 @@ def score_of(credit: float, width: float, forecast: float, pessimist: float, fee
     return float((expected - error) / max(width - credit, 0.01))
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@compiled_plain
 def least_distance(facts: Floats) -> float:
     """Distance of the group's structures by group-wide refusals and missing facts alone."""
     least = facts[G_BASE]
@@ -133,12 +133,12 @@ def least_distance(facts: Floats) -> float:
     return float(least)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@compiled_plain
 def relaxed(limits: Floats, facts: Floats, room: float, out: Floats) -> None:
     """Bounds that hold wherever one rule misses by at most `room`, relative: [ratio, loss, gap, probability, all].
 
-    Credit at least ratio × width, loss at most loss $ per share, gap at most gap × width, probability of profit at least
-    probability. all = 1: a miss of any size is within room. Rounded outwards; a missing fact bounds nothing.
+    Credit at least ratio × width, loss at most loss $ per share, gap at most gap × width, POP at least probability.
+    all = 1: a miss of any size is within room. Rounded outwards; a missing fact bounds nothing.
     """
     out[4] = 0.0 if room < 100.0 else 1.0
     room = min(max(room, 0.0), 100.0) * (1.0 + 1e-9) + 1e-12

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from strategies.chain import Floats
+from strategies.kernels.compile import compiled_plain
 
 STRIKE, BID, ASK, MID, SPREAD, SHARE, INTEREST, VOLUME, AGE, DELTA = range(10)
-"""Rows of a leg table: $ per share, bid–ask spread in % of mid, share of the way to natural, contracts, s, magnitude."""
+"""Rows of a leg table: $ per share, bid–ask spread in % of mid, share of the way to natural, contracts, s, |delta|."""
 LEG_ROWS = 10
 V_MID, V_NATURAL, V_SHARE, V_WIDTH, V_RATIO_AT, V_GAP_AT, V_GAP, V_FAR = range(8)
 """Rows of a vertical table: prices credit positive, $ per share; least credit for the ratio rule; largest and actual
@@ -23,14 +23,14 @@ Ints = np.ndarray[tuple[int], np.dtype[np.int64]]
 Bytes = np.ndarray[tuple[int], np.dtype[np.uint8]]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@compiled_plain
 def relative(value: float, limit: float) -> float:
     """Distance of a value from its limit relative to the limit, at most 100; a missing value is 100 away."""
     gap = abs(value - limit) / (abs(limit) if limit != 0.0 else 1.0)
     return 100.0 if not gap < 100.0 else float(gap)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@compiled_plain
 def judge_legs(legs: Floats, limits: Floats, masks: Bytes, gaps: Floats) -> None:
     """Per leg: the rules that it fails by itself as bits, and its relative distance to each (0 where it passes)."""
     for leg in range(legs.shape[1]):
@@ -51,7 +51,7 @@ def judge_legs(legs: Floats, limits: Floats, masks: Bytes, gaps: Floats) -> None
         masks[leg] = mask
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@compiled_plain
 def ratio_credit(width: float, limit: float) -> float:
     """Least double c < width with c / (width − c) >= limit, exactly as those two operations round."""
     credit = width * limit / (1.0 + limit)
@@ -62,7 +62,7 @@ def ratio_credit(width: float, limit: float) -> float:
     return float(credit)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@compiled_plain
 def gap_limit(width: float, limit: float) -> float:
     """Largest double g with 100 · g / width <= limit, exactly as those two operations round."""
     gap = limit * width / 100.0
@@ -73,7 +73,7 @@ def gap_limit(width: float, limit: float) -> float:
     return float(gap)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@compiled_plain
 def verticals(
     legs: Floats,
     masks: Bytes,
