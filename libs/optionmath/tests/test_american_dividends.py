@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 from optionmath import american, blackscholes
 from optionmath.american import PricingStatus
+from optionmath.blackscholes import VolatilityStatus
 from optionmath.dividends import (
     Dividends,
     european_price_with_dividends,
+    implied_volatility_with_dividends,
     price_and_greeks_with_dividends,
     price_with_dividends,
 )
@@ -167,3 +169,31 @@ def test_without_volatility_the_best_moment_is_taken() -> None:
     found = price_with_dividends(100.0, [90.0, 95.0], 1.0, 0.0, 0.05, paid, [True, False])
     assert found == pytest.approx([before, max(after, 0.0)])
     assert price_with_dividends(100.0, 90.0, 0.0, 0.2, 0.05, paid, True) == 10.0
+
+
+def test_the_price_comes_back_from_its_volatility() -> None:
+    """Price → volatility → price, wherever the option is worth a cent more than without volatility."""
+    strike, years, sigma, rate, call = sample(3 * RANDOM_OPTIONS)
+    price = price_with_dividends(100.0, strike, years, sigma, rate, QUARTERLY, call)
+    found, status = implied_volatility_with_dividends(price, 100.0, strike, years, rate, QUARTERLY, call)
+    waits = price > price_with_dividends(100.0, strike, years, 0.0, rate, QUARTERLY, call) + 0.01
+    assert waits.mean() > 0.8
+    assert (status[waits] == VolatilityStatus.OK).all()
+    again = price_with_dividends(100.0, strike, years, found, rate, QUARTERLY, call)
+    assert np.abs(again - price)[waits].max() < 1e-2
+    assert np.median(np.abs(found - sigma)[waits]) < 1e-5
+
+
+def test_without_dividends_the_volatility_is_that_of_the_other_method() -> None:
+    """Of the same prices, to the error of the grid; the reason of every bad quote is the same."""
+    value = np.array([4.0, 8.0, 20.0, 19.0, 101.0, np.nan, 5.0])
+    terms = (np.array([100, 100, 80, 80, 80, 100, -1.0]), 100.0, 0.5)
+    found, status = implied_volatility_with_dividends(value, *terms, 0.05, NONE, False)
+    expected, reasons = american.implied_volatility(value, *terms, 0.05, 0.0, False)
+    assert status.tolist() == reasons.tolist()
+    v = VolatilityStatus
+    assert status.tolist() == [
+        v.OK, v.OK, v.BELOW_INTRINSIC, v.BELOW_INTRINSIC, v.ABOVE_BOUND, v.NOT_A_NUMBER, v.BAD_INPUT,
+    ]  # fmt: skip
+    assert found[:2] == pytest.approx(expected[:2], abs=2e-4)
+    assert np.isnan(found[2:]).all()

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from optionmath import blackscholes
-from optionmath.american_lanes import Accuracy, Lanes, Options, PricingStatus, tables_of
+from optionmath.american_lanes import Accuracy, Lanes, Options, Picked, PricingStatus, tables_of
+from optionmath.american_search import volatility_search
 from optionmath.blackscholes import Bools, Codes, Floats, Greeks, VolatilityStatus
 from optionmath.implied_volatility import implied_volatility as european_implied_volatility
 from optionmath.kernels import american as kernel
@@ -36,9 +37,8 @@ __all__ = [
 _DAYS = 365.0
 _BUMP_VOLATILITY, _BUMP_RATE = 3e-3, 1e-4
 _ROWS_PER_SLICE = 256
-_HIT = 1e-9
-"""Price error, a part of spot or strike, at which a volatility is found."""
-_VOLATILITY_MAX, _STEPS_MAX, _SETTLED, _FLAT = 10.0, 60, 2e-4, 1e-13
+_FLAT = 1e-13
+"""A price this near to its floor, relative, is at it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,50 +272,21 @@ def implied_volatility(
     status[~np.isfinite(target) | (options.status == PricingStatus.NOT_A_NUMBER)] = VolatilityStatus.NOT_A_NUMBER
     good = np.flatnonzero(search & (status == VolatilityStatus.OK))
     if good.size:
-        found[good] = _solve(options, good, target[good], european[good], accuracy)
+        tables, terms = tables_of(accuracy), options.terms(good)
+
+        def reprice(at: Picked, sigma: Floats) -> Floats:
+            return Lanes.of(options, good[at], volatility_factor=sigma / options.volatility[good[at]]).price(tables)
+
+        def image(at: Picked, price: Floats) -> Floats:
+            s, k, t, _, r, q, call = (each[at] for each in terms)
+            return european_implied_volatility(price, s, k, t, r, q, call)[0]
+
+        scale = np.minimum(options.spot[good], options.strike[good])
+        found[good] = volatility_search(target[good], european[good], scale, reprice, image, bounded=True)
         status[good[np.isnan(found[good])]] = VolatilityStatus.ABOVE_BOUND
     status[options.bad & (status == VolatilityStatus.OK)] = VolatilityStatus.BAD_INPUT
     found[status != VolatilityStatus.OK] = np.nan
     return found.reshape(shape), status.reshape(shape)
-
-
-def _solve(
-    options: Options, which: npt.NDArray[np.intp], target: Floats, european: Floats, accuracy: Accuracy
-) -> Floats:
-    """Volatilities of the elements `which`; `european` bounds them from above where it is a number."""
-    tables = tables_of(accuracy)
-    known = np.isfinite(european)
-    high, low = np.where(known, european * (1 + 1e-9), _VOLATILITY_MAX), np.zeros(which.size)
-    sigma, goal = np.where(known, european, 1.0), np.where(known, european, np.nan)
-    last_sigma, last_image = np.full(which.size, np.nan), np.full(which.size, np.nan)
-    found = np.full(which.size, np.nan)
-    active = np.arange(which.size)
-    for _ in range(_STEPS_MAX):
-        at, v = which[active], sigma[active]
-        lanes = Lanes.of(options, at, volatility_factor=v / options.volatility[at])
-        value = lanes.price(tables)
-        above = value > target[active]
-        high[active] = np.where(above, np.minimum(high[active], v), high[active])
-        low[active] = np.where(above, low[active], np.maximum(low[active], v))
-        terms = (options.spot, options.strike, options.years, options.rate, options.dividend_yield, options.call)
-        image = european_implied_volatility(value, *(each[at] for each in terms))[0]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            slope = (image - last_image[active]) / (v - last_sigma[active])
-            slope = np.where(np.isfinite(slope) & (slope > 0.05), slope, 1.0)
-            following = v - (image - goal[active]) / slope
-        last_sigma[active], last_image[active] = v, image
-        inside = (following > low[active]) & (following < high[active])
-        following = np.where(inside, following, 0.5 * (low[active] + high[active]))
-        moved = np.abs(following - v)
-        hit = np.abs(value - target[active]) <= _HIT * np.minimum(options.spot[at], options.strike[at])
-        done = hit | (inside & (moved <= _SETTLED * v)) | (high[active] - low[active] <= 1e-8 * v)
-        found[active[done]] = np.where(hit, v, following)[done]
-        sigma[active] = following
-        active = active[~done]
-        if not active.size:
-            break
-    found[found > 0.999 * _VOLATILITY_MAX] = np.nan
-    return found
 
 
 def american_grid(

@@ -19,12 +19,20 @@ import numpy as np
 import numpy.typing as npt
 
 from optionmath.american import AmericanValues
-from optionmath.american_lanes import Options
-from optionmath.blackscholes import Floats, Greeks
+from optionmath.american_lanes import Options, Picked, PricingStatus
+from optionmath.american_search import volatility_search
+from optionmath.blackscholes import Codes, Floats, Greeks, VolatilityStatus
+from optionmath.implied_volatility import implied_volatility as european_implied_volatility
 from optionmath.kernels import american_dividends as kernel
 from optionmath.slices import over_slices
 
-__all__ = ["Dividends", "european_price_with_dividends", "price_and_greeks_with_dividends", "price_with_dividends"]
+__all__ = [
+    "Dividends",
+    "european_price_with_dividends",
+    "implied_volatility_with_dividends",
+    "price_and_greeks_with_dividends",
+    "price_with_dividends",
+]
 
 _NODES, _STEPS = 240, 60
 _OPTIONS_PER_SLICE = 64
@@ -133,6 +141,58 @@ def price_and_greeks_with_dividends(
     return AmericanValues(book.shaped(value), greeks, o.status.reshape(o.shape))
 
 
+def implied_volatility_with_dividends(
+    value: npt.ArrayLike,
+    spot: npt.ArrayLike,
+    strike: npt.ArrayLike,
+    years: npt.ArrayLike,
+    rate: npt.ArrayLike,
+    dividends: Dividends,
+    is_call: npt.ArrayLike,
+    *,
+    borrow: npt.ArrayLike = 0.0,
+) -> tuple[Floats, Codes]:
+    """Volatility of the stock at which the American price is `value`, and a `VolatilityStatus` per element.
+
+    As `american.implied_volatility`: a price that exercise at some moment gives without any volatility implies none.
+    """
+    target, *rest = np.broadcast_arrays(
+        *(np.asarray(each, dtype=np.float64) for each in (value, spot, strike, years, rate, borrow)),
+        np.asarray(is_call, dtype=np.bool_),
+    )
+    shape, target = target.shape, target.reshape(-1)
+    s, k, t, r, q, call = rest
+    book = _Book(s, k, t, 0.3, r, q, call, dividends)
+    o = book.options
+    status = np.full(target.size, VolatilityStatus.OK, dtype=np.int8)
+    with np.errstate(invalid="ignore"):
+        floor = book.certain_price(slice(None), american=True)
+        status[target <= floor * (1 + 1e-9)] = VolatilityStatus.BELOW_INTRINSIC
+        status[target >= np.where(o.call, o.spot, o.strike)] = VolatilityStatus.ABOVE_BOUND
+    status[o.certain] = VolatilityStatus.NO_TIME
+    status[o.bad] = VolatilityStatus.BAD_INPUT
+    status[~np.isfinite(target) | (o.status == PricingStatus.NOT_A_NUMBER)] = VolatilityStatus.NOT_A_NUMBER
+    good = np.flatnonzero(status == VolatilityStatus.OK)
+    found = np.full(target.size, np.nan)
+    if good.size:
+        found[good] = _search(book.only(good), target[good])
+        status[good[np.isnan(found[good])]] = VolatilityStatus.ABOVE_BOUND
+    return found.reshape(shape), status.reshape(shape)
+
+
+def _search(book: _Book, target: Floats) -> Floats:
+    s, k, t, _, r, q, call = book.options.terms()
+    bare = np.maximum(s - book.dividends_within_life(), 1e-9 * s)
+
+    def image(at: Picked, price: Floats) -> Floats:
+        return european_implied_volatility(price, bare[at], k[at], t[at], r[at], q[at], call[at])[0]
+
+    def reprice(at: Picked, sigma: Floats) -> Floats:
+        return book.only(at, sigma).solved(american=True)[0]
+
+    return volatility_search(target, image(slice(None), target), np.minimum(s, k), reprice, image, bounded=False)
+
+
 class _Book:
     """Options grouped by how many dividends their life holds, so that the lanes of a group take the same steps."""
 
@@ -148,10 +208,21 @@ class _Book:
         dividends: Dividends,
     ) -> None:
         self.options = Options(spot, strike, years, volatility, rate, borrow, is_call)
+        self._dividends = dividends
         self._ex_years, self._amount = dividends.ahead()
         self._count = np.searchsorted(self._ex_years, self.options.years, side="left")
         self._sign = np.where(self.options.call, 1.0, -1.0)
         self._priced = ~self.options.certain & ~self.options.bad
+
+    def only(self, which: Picked, volatility: Floats | None = None) -> _Book:
+        """A book of some of the options, at another volatility."""
+        s, k, t, v, r, q, call = self.options.terms(which)
+        return _Book(s, k, t, v if volatility is None else volatility, r, q, call, self._dividends)
+
+    def dividends_within_life(self) -> Floats:
+        """Present value of what each option's life holds, $ per share."""
+        paid = self._amount * np.exp(-np.outer(self.options.rate, self._ex_years))
+        return np.asarray((paid * (self._ex_years < self.options.years[:, None])).sum(axis=1))
 
     def shaped(self, column: Floats) -> Floats:
         return column.reshape(self.options.shape)
@@ -175,7 +246,7 @@ class _Book:
         value, delta, gamma = found
         intrinsic = np.maximum(self._sign * (self.options.spot - self.options.strike), 0.0)
         value = np.maximum(value, intrinsic if american else 0.0)
-        value[self.options.certain] = self._certain(american)
+        value[self.options.certain] = self.certain_price(self.options.certain, american=american)
         value[self.options.bad] = np.nan
         return value, delta, gamma
 
@@ -193,11 +264,10 @@ class _Book:
         over_slices(work, size, at_least=_OPTIONS_PER_SLICE)
         return value, delta, gamma
 
-    def _certain(self, american: bool) -> Floats:
+    def certain_price(self, which: Picked, *, american: bool) -> Floats:
         """Without volatility: the best of exercise now, just before and at each ex-date, and at the end."""
-        o = self.options
-        s, k, t, _, r, q, _ = o.terms(o.certain)
-        sign, best = self._sign[o.certain], np.full(s.size, 0.0)
+        s, k, t, _, r, q, _ = self.options.terms(which)
+        sign, best = self._sign[which], np.full(s.size, 0.0)
         stock, since = s.copy(), np.zeros(s.size)
         dates = [*zip(self._ex_years, self._amount, strict=True), (np.inf, 0.0)]
         for when, paid in [(0.0, 0.0), *dates]:
