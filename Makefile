@@ -21,6 +21,7 @@ help: ## show this help
 
 .venv/.compiled: .venv/.installed $(KERNELS)
 	@echo "compiling kernels (about half a minute the first time)"
+	@rm -f libs/*/src/*/kernels/__pycache__/*.nb? # its cache does not see a change in a file that a kernel imports
 	@$(PY) -m tastytrades.kernels
 	@touch $@
 

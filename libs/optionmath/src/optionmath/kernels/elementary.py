@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar, cast
 
-import llvmlite.binding as llvm  # type: ignore[import-untyped]
+import llvmlite.binding as llvm
 import numba as nb
 from numba import types
 from numba.extending import intrinsic
