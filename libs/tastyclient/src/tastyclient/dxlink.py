@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import orjson
 
-CHANNEL = 1
+from tastyclient.dxlink_compiled import CompiledReader
+from tastyclient.dxlink_decode import COMPILED_BYTES_MIN, Decoder, Layout, SymbolTable
+from tastyclient.dxlink_errors import FrameError, ProtocolError, ServerError, TokenRefusedError
+from tastyclient.dxlink_subscriptions import NO_LIMITS, Key, Limits, Wanted, row
+from tastyclient.events import EVENT_FIELDS, FIELDS, Columns
+
+__all__ = [
+    "CHANNELS", "Channel", "Columns", "Contract", "DXLink", "FrameError", "Outgoing", "ProtocolError", "ServerError",
+    "State", "TokenRefusedError",
+]  # fmt: skip
+
 KEEPALIVE_SECONDS = 60
-SYMBOLS_PER_MESSAGE = 1_000
-
-FIELDS: Mapping[str, tuple[str, ...]] = {
-    "Quote": ("eventSymbol", "bidPrice", "askPrice", "bidSize", "askSize", "bidTime", "askTime"),
-    "Trade": ("eventSymbol", "price", "size", "dayVolume", "time"),
-    "Greeks": ("eventSymbol", "volatility", "delta", "gamma", "theta", "vega", "rho", "time"),
-    "Summary": ("eventSymbol", "openInterest", "prevDayClosePrice"),
-}
-"""Event type → the fields asked for, in the order COMPACT data carries them unless the server says otherwise."""
-
-
-class ProtocolError(ValueError):
-    """The server sent something that cannot be understood; the connection must be made anew."""
+"""Our patience, told to the server; and its patience until it tells its own."""
+AGGREGATION_SECONDS = 0.1
+VERSION = "0.1-tastytrades/0.1.0"
+UNKNOWN_MAX = 100
+"""Different unknown names that are counted apart; a server cannot fill the memory with new ones."""
 
 
 class State(StrEnum):
@@ -35,183 +36,352 @@ class State(StrEnum):
     STREAMING = "streaming"
 
 
+class Contract(StrEnum):
+    """What a channel delivers."""
+
+    AUTO = "AUTO"
+    TICKER = "TICKER"
+    """The newest value."""
+    STREAM = "STREAM"
+    """Every event."""
+    HISTORY = "HISTORY"
+    """A snapshot of the past, then every event."""
+
+
 @dataclass(frozen=True, slots=True)
-class Columns:
-    """Events of one type in one frame, oldest first. NaN = the server sent none."""
+class Channel:
+    """One feed channel: an odd number, its contract, and the event types it carries (empty: all the others do not)."""
 
-    event_type: str
-    symbols: list[str]
-    values: dict[str, npt.NDArray[np.float64]]
+    number: int
+    contract: Contract = Contract.AUTO
+    event_types: frozenset[str] = frozenset()
+    aggregation_seconds: float = AGGREGATION_SECONDS
 
-    def __len__(self) -> int:
-        return len(self.symbols)
+
+CHANNELS = (Channel(1), Channel(3, Contract.HISTORY, frozenset({"Candle"})))
+"""Candles stand apart: under AUTO the server does not always send their past."""
+
+
+class Outgoing(NamedTuple):
+    """A message to write; `changes` is how many subscriptions it changes, for whoever keeps to the server's pace."""
+
+    text: str
+    changes: int = 0
 
 
 @dataclass(slots=True)
-class DXLink:
-    """One connection. Feed it text; collect what it wants to send with `take_outgoing`.
+class _Open:
+    """What is known of a channel on this connection."""
 
-    `want` states which symbols of an event type are desired; the difference to what is subscribed is sent when
-    possible, and everything again after `restart` (a new connection).
+    plan: Channel
+    requested: bool = False
+    opened: bool = False
+    closing: bool = False
+    set_up: frozenset[str] | None = None
+    subscribed: dict[str, dict[Key, int | None]] = field(default_factory=dict)
+
+
+class DXLink:
+    """One connection after the other. Feed it text; write what `take_outgoing` gives, in order.
+
+    What is wanted is data: `want`, `add` and `remove` state it, the difference to what is subscribed is sent when the
+    channel is open, and everything again after `restart` (a new connection). `fields` replaces what is asked for per
+    event type. `unknown` counts message and event types that this machine has no use for.
     """
 
-    token: str
-    state: State = State.CONNECTING
-    _outgoing: list[str] = field(default_factory=list)
-    _wanted: dict[str, set[str]] = field(default_factory=dict)
-    _subscribed: dict[str, set[str]] = field(default_factory=dict)
-    _layout: dict[str, tuple[str, ...]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.restart(self.token)
+    def __init__(
+        self,
+        token: str,
+        *,
+        fields: Mapping[str, tuple[str, ...]] | None = None,
+        channels: Iterable[Channel] = CHANNELS,
+        limits: Limits = NO_LIMITS,
+        compiled: CompiledReader | None = None,
+        keepalive_seconds: int = KEEPALIVE_SECONDS,
+    ) -> None:
+        """KeyError for fields of an unknown event type; ValueError for an even or repeated channel number."""
+        self.fields = dict(FIELDS) | dict(fields or {})
+        if unknown := set(self.fields) - set(EVENT_FIELDS):
+            raise KeyError(f"event types {sorted(unknown)} are not among {', '.join(EVENT_FIELDS)}")
+        self.plans = {plan.number: plan for plan in channels}
+        if not self.plans or any(number < 1 or number % 2 == 0 for number in self.plans):
+            raise ValueError("a channel number is odd and positive, and there is at least one")
+        self._first = next(iter(self.plans))
+        self.symbols = SymbolTable()
+        self.unknown: Counter[str] = Counter()
+        self.wanted = Wanted(limits)
+        self.keepalive_seconds = keepalive_seconds
+        self._decoder = Decoder(self.symbols, compiled)
+        self._outgoing: list[Outgoing] = []
+        self._channels: dict[int, _Open] = {}
+        self._layouts: dict[int, dict[str, Layout]] = {}
+        self.restart(token)
 
     def restart(self, token: str) -> None:
         """Begin a new connection with a token; wanted symbols stay wanted."""
         self.token, self.state = token, State.CONNECTING
+        self.server_patience_seconds = float(KEEPALIVE_SECONDS)
         self._outgoing.clear()
-        self._subscribed.clear()
-        self._layout = dict(FIELDS)
-        self._send(
-            {
-                "type": "SETUP",
-                "channel": 0,
-                "version": "0.1-tastytrades/0.1.0",
-                "keepaliveTimeout": KEEPALIVE_SECONDS,
-                "acceptKeepaliveTimeout": KEEPALIVE_SECONDS,
-            }
-        )
+        self._channels = {number: _Open(plan) for number, plan in self.plans.items()}
+        layouts = {event_type: Layout(event_type, names) for event_type, names in self.fields.items()}
+        self._layouts = {number: dict(layouts) for number in self.plans}
+        patience = self.keepalive_seconds
+        self._send("SETUP", 0, version=VERSION, keepaliveTimeout=patience, acceptKeepaliveTimeout=patience)
 
-    def want(self, event_type: str, symbols: Iterable[str]) -> None:
-        """State the desired symbols of one event type; replaces what was wanted. KeyError for an unknown type."""
-        if event_type not in FIELDS:
-            raise KeyError(f"event type {event_type!r} is not one of {', '.join(FIELDS)}")
-        self._wanted[event_type] = set(symbols)
-        self._reconcile()
+    # what is wanted
+
+    def want(
+        self, event_type: str, symbols: Iterable[str], *, source: str | None = None, from_time: int | None = None
+    ) -> None:
+        """State the desired symbols of one event type (of orders: and source); replaces what was wanted of it.
+
+        from_time: epoch milliseconds from which a time series is wanted. KeyError for an unknown type,
+        SubscriptionLimitError for more than the server allows: then nothing has changed.
+        """
+        self._known(event_type)
+        self.wanted.replace(event_type, list(symbols), source, from_time)
+        self._reconcile(event_type)
+
+    def add(
+        self, event_type: str, symbols: Iterable[str], *, source: str | None = None, from_time: int | None = None
+    ) -> None:
+        """Want these too; again with another from_time replaces the series. Errors as of `want`."""
+        self._known(event_type)
+        self.wanted.add(event_type, list(symbols), source, from_time)
+        self._reconcile(event_type)
+
+    def remove(self, event_type: str, symbols: Iterable[str], *, source: str | None = None) -> None:
+        """Want these no more; those never wanted are passed over. KeyError for an unknown type."""
+        self._known(event_type)
+        self.wanted.remove(event_type, list(symbols), source)
+        self._reconcile(event_type)
+
+    def reset(self) -> None:
+        """Want nothing of any type."""
+        self.wanted.clear()
+        for channel in self._channels.values():
+            if channel.opened and any(channel.subscribed.values()):
+                channel.subscribed.clear()
+                self._send("FEED_SUBSCRIPTION", channel.plan.number, 1, reset=True)
+
+    def close_channel(self, number: int) -> None:
+        """Ask the server to close a channel; it is opened again when something of it is wanted."""
+        channel = self._channels[number]
+        if channel.opened and not channel.closing:
+            channel.closing = True
+            self._send("CHANNEL_CANCEL", number, 1)
 
     def keepalive(self) -> None:
-        """Send a sign of life; due at least every half keepalive timeout."""
-        self._send({"type": "KEEPALIVE", "channel": 0})
+        """Send a sign of life; due at least every half of `server_patience_seconds`."""
+        self._send("KEEPALIVE", 0)
 
-    def take_outgoing(self) -> list[str]:
+    def take_outgoing(self) -> list[Outgoing]:
         """Messages to write to the socket, in order; they are forgotten here."""
         taken, self._outgoing = self._outgoing, []
         return taken
 
+    # what comes in
+
     def feed(self, text: str | bytes) -> list[Columns]:
-        """Read one message. Returns its events; raises ProtocolError for anything not understood."""
+        """Read one message. Returns its events; raises a ProtocolError that names whatever is not understood."""
+        if text.__class__ is bytes and len(text) >= COMPILED_BYTES_MIN:
+            found = self._decoder.compiled_frame(text, self._layouts)
+            if found is not None:
+                return found
         try:
             message = orjson.loads(text)
-        except orjson.JSONDecodeError as error:
-            raise ProtocolError(f"not JSON: {error}") from None
-        if not isinstance(message, dict):
-            raise ProtocolError(f"a message is an object, this is {type(message).__name__}")
+        except (orjson.JSONDecodeError, UnicodeEncodeError, RecursionError) as error:
+            raise FrameError(f"not JSON: {error}") from None
+        if message.__class__ is not dict:
+            raise FrameError(f"a message is an object, this is {type(message).__name__}")
         kind = message.get("type")
         if kind == "FEED_DATA":
-            return self._data(message.get("data"))
-        if kind == "AUTH_STATE":
+            return self._data(message.get("channel", self._first), message.get("data"))
+        if not isinstance(kind, str):
+            raise FrameError(f"a message names its type as text, this one {kind!r:.60}")
+        self._control(kind, message)
+        return []
+
+    def _control(self, kind: str, message: Mapping[str, Any]) -> None:
+        if kind == "SETUP":
+            patience = message.get("keepaliveTimeout")
+            if isinstance(patience, int | float) and 1 <= patience <= 3600:
+                self.server_patience_seconds = float(patience)
+        elif kind == "AUTH_STATE":
             self._authorization(message.get("state"))
         elif kind == "CHANNEL_OPENED":
-            self._open()
-        elif kind == "FEED_CONFIG":
-            self._configure(message.get("eventFields"))
-        elif kind == "ERROR":
-            raise ProtocolError(f"the server reports {message.get('error')}: {message.get('message')}")
+            self._opened(self._channel(message))
         elif kind == "CHANNEL_CLOSED":
-            raise ProtocolError("the server closed the channel")
-        elif kind not in ("SETUP", "KEEPALIVE"):
-            raise ProtocolError(f"unknown message type {kind!r}")
-        return []
+            self._closed(self._channel(message))
+        elif kind == "FEED_CONFIG":
+            self._configure(self._channel(message), message.get("eventFields"))
+        elif kind == "ERROR":
+            number = message.get("channel", 0)
+            raise ServerError(
+                str(message.get("error"))[:60],
+                str(message.get("message"))[:300],
+                number if isinstance(number, int) else 0,
+            )
+        elif kind != "KEEPALIVE":
+            self._count(kind)
+
+    def _channel(self, message: Mapping[str, Any]) -> _Open:
+        number = message.get("channel", self._first)
+        channel = self._channels.get(number) if number.__class__ is int else None
+        if channel is None:
+            raise FrameError(f"{message.get('type')} names channel {number!r:.40}, which was not asked for")
+        return channel
 
     def _authorization(self, state: object) -> None:
         if state == "AUTHORIZED":
-            self.state = State.OPENING
-            self._send(
-                {"type": "CHANNEL_REQUEST", "channel": CHANNEL, "service": "FEED", "parameters": {"contract": "AUTO"}}
-            )
+            if self.state in (State.CONNECTING, State.AUTHORIZING):
+                self.state = State.OPENING
+                for number in self.plans:
+                    if number == self._first or any(self._number(kind) == number for kind in self.wanted.types()):
+                        self._request(self._channels[number])
+        elif state != "UNAUTHORIZED":
+            raise FrameError(f"AUTH_STATE is neither AUTHORIZED nor UNAUTHORIZED but {state!r:.60}")
         elif self.state is State.CONNECTING:
             self.state = State.AUTHORIZING
-            self._send({"type": "AUTH", "channel": 0, "token": self.token})
+            self._send("AUTH", 0, token=self.token)
         else:
-            raise ProtocolError("the token was refused: ask the broker for a new one")
+            raise TokenRefusedError("the token was refused: ask the broker for a new one")
 
-    def _open(self) -> None:
-        self.state = State.STREAMING
-        self._send(
-            {
-                "type": "FEED_SETUP",
-                "channel": CHANNEL,
-                "acceptAggregationPeriod": 0.1,
-                "acceptDataFormat": "COMPACT",
-                "acceptEventFields": {kind: list(names) for kind, names in FIELDS.items()},
-            }
+    def _request(self, channel: _Open) -> None:
+        if not channel.requested:
+            channel.requested = True
+            contract = channel.plan.contract.value
+            self._send("CHANNEL_REQUEST", channel.plan.number, service="FEED", parameters={"contract": contract})
+
+    def _opened(self, channel: _Open) -> None:
+        channel.opened, channel.closing = True, False
+        if channel.plan.number == self._first:
+            self.state = State.STREAMING
+        self._set_up(channel)
+        for event_type in self.wanted.types():
+            if self._number(event_type) == channel.plan.number:
+                self._reconcile(event_type)
+
+    def _closed(self, channel: _Open) -> None:
+        if not channel.closing:
+            raise ProtocolError(f"the server closed channel {channel.plan.number}")
+        number = channel.plan.number
+        fresh = self._channels[number] = _Open(channel.plan)
+        if any(self._number(event_type) == number for event_type in self.wanted.types()):
+            self._request(fresh)
+
+    def _set_up(self, channel: _Open) -> None:
+        """Say what is accepted; again when a further event type is wanted."""
+        number = channel.plan.number
+        types = frozenset(kind for kind in self.wanted.types() if self._number(kind) == number) | (
+            channel.set_up or frozenset()
         )
-        self._reconcile()
-
-    def _configure(self, layout: object) -> None:
-        if layout is None:
+        if types == channel.set_up:
             return
-        if not isinstance(layout, dict) or not all(isinstance(names, list) for names in layout.values()):
-            raise ProtocolError("eventFields is not a table of lists")
-        self._layout.update({str(kind): tuple(str(name) for name in names) for kind, names in layout.items()})
+        channel.set_up = types
+        accepted = {kind: list(names) for kind, names in self.fields.items() if kind in types}
+        self._send(
+            "FEED_SETUP",
+            number,
+            acceptAggregationPeriod=channel.plan.aggregation_seconds,
+            acceptDataFormat="COMPACT",
+            **({"acceptEventFields": accepted} if accepted else {}),
+        )
 
-    def _reconcile(self) -> None:
-        if self.state is not State.STREAMING:
+    def _configure(self, channel: _Open, fields: object) -> None:
+        if fields is None:
             return
-        changes: dict[str, list[dict[str, str]]] = {"add": [], "remove": []}
-        for kind, wanted in self._wanted.items():
-            have = self._subscribed.setdefault(kind, set())
-            changes["add"] += [{"type": kind, "symbol": symbol} for symbol in sorted(wanted - have)]
-            changes["remove"] += [{"type": kind, "symbol": symbol} for symbol in sorted(have - wanted)]
-            self._subscribed[kind] = set(wanted)
-        for verb, rows in changes.items():
-            for start in range(0, len(rows), SYMBOLS_PER_MESSAGE):
-                part = rows[start : start + SYMBOLS_PER_MESSAGE]
-                self._send({"type": "FEED_SUBSCRIPTION", "channel": CHANNEL, verb: part})
+        if not isinstance(fields, dict) or not all(isinstance(names, list) for names in fields.values()):
+            raise FrameError("FEED_CONFIG.eventFields is not a table of lists")
+        layouts: dict[str, Layout] = {}
+        for event_type, names in fields.items():
+            if not all(isinstance(name, str) for name in names):
+                raise FrameError(f"FEED_CONFIG.eventFields.{event_type[:40]} names a field that is not text")
+            if event_type in EVENT_FIELDS:
+                layouts[event_type] = Layout(event_type, names)
+            else:
+                self._count(event_type)
+        self._layouts[channel.plan.number].update(layouts)
 
-    def _data(self, data: object) -> list[Columns]:
-        if not isinstance(data, list):
-            raise ProtocolError("FEED_DATA carries no list")
-        if data and isinstance(data[0], dict):
-            return self._full(data)
+    def _data(self, number: object, data: object) -> list[Columns]:
+        layouts = self._layouts.get(number) if number.__class__ is int else None
+        if layouts is None:
+            raise FrameError(f"FEED_DATA names channel {number!r:.40}, which was not asked for")
+        if data.__class__ is not list:
+            raise FrameError("FEED_DATA carries no list")
+        if data and data[0].__class__ is dict:
+            return self._full(layouts, data)
+        return self._compact(layouts, data)
+
+    def _compact(self, layouts: Mapping[str, Layout], data: list[Any]) -> list[Columns]:
+        if len(data) == 2 and data[0].__class__ is str and data[1].__class__ is list and data[1]:
+            only = layouts.get(data[0])
+            if only is not None:
+                return [self._decoder.compact(only, data[1])]
         if len(data) % 2:
-            raise ProtocolError("COMPACT data is pairs of type and values")
+            raise FrameError("COMPACT data is pairs of type and values")
         found = []
-        for kind, values in zip(data[::2], data[1::2], strict=True):
-            name = kind if isinstance(kind, str) else str(kind[0]) if isinstance(kind, list) and kind else ""
-            if name in self._layout and isinstance(values, list):
-                found.append(_columns(name, self._layout[name], values))
+        for index in range(0, len(data), 2):
+            kind, values = data[index], data[index + 1]
+            if kind.__class__ is list and kind:
+                kind = kind[0]  # the older form: type and fields in one list
+            if kind.__class__ is not str or values.__class__ is not list:
+                raise FrameError("COMPACT data is pairs of a type's name and a list of values")
+            layout = layouts.get(kind)
+            if layout is None:
+                self._count(kind)
+            elif values:
+                found.append(self._decoder.compact(layout, values))
         return found
 
-    def _full(self, rows: list[Any]) -> list[Columns]:
+    def _full(self, layouts: Mapping[str, Layout], rows: list[Any]) -> list[Columns]:
         flat: dict[str, list[Any]] = {}
-        for row in rows:
-            kind = row.get("eventType") if isinstance(row, dict) else None
-            if kind in self._layout:
-                flat.setdefault(kind, []).extend(row.get(name) for name in self._layout[kind])
-        return [_columns(kind, self._layout[kind], values) for kind, values in flat.items()]
+        for each in rows:
+            kind = each.get("eventType") if isinstance(each, dict) else None
+            if not isinstance(kind, str):
+                raise FrameError("FULL data is a list of objects that name their eventType")
+            if kind in layouts:
+                flat.setdefault(kind, []).extend(each.get(name) for name in layouts[kind].names)
+            else:
+                self._count(kind)
+        return [self._decoder.compact(layouts[kind], values) for kind, values in flat.items()]
 
-    def _send(self, message: dict[str, Any]) -> None:
-        self._outgoing.append(orjson.dumps(message).decode())
+    # what goes out
 
+    def _known(self, event_type: str) -> None:
+        if event_type not in self.fields:
+            raise KeyError(f"event type {event_type!r} is not one of {', '.join(self.fields)}")
 
-def _columns(event_type: str, layout: tuple[str, ...], values: list[Any]) -> Columns:
-    width = len(layout)
-    if not width or len(values) % width or "eventSymbol" not in layout:
-        raise ProtocolError(f"{event_type} data of {len(values)} values does not fit its {width} fields")
-    symbols = values[layout.index("eventSymbol") :: width]
-    if not all(isinstance(symbol, str) for symbol in symbols):
-        raise ProtocolError(f"{event_type} data names a symbol that is not text")
-    columns = {
-        name: _numbers(event_type, name, values[index::width])
-        for index, name in enumerate(layout)
-        if name not in ("eventSymbol", "eventType")
-    }
-    return Columns(event_type, symbols, columns)
+    def _number(self, event_type: str) -> int:
+        """The channel that carries an event type."""
+        for number, plan in self.plans.items():
+            if event_type in plan.event_types:
+                return number
+        return next((number for number, plan in self.plans.items() if not plan.event_types), self._first)
 
+    def _reconcile(self, event_type: str) -> None:
+        """Send the difference between what is wanted and what is subscribed."""
+        wanted = self.wanted.of(event_type)
+        self.symbols.add(symbol for symbol, _ in wanted)
+        channel = self._channels[self._number(event_type)]
+        if not channel.opened or channel.closing:
+            if self.state in (State.OPENING, State.STREAMING) and wanted:
+                self._request(channel)
+            return
+        self._set_up(channel)
+        have = channel.subscribed.get(event_type, {})
+        gone = [row(event_type, key, None) for key in have if key not in wanted]
+        new = [row(event_type, key, at) for key, at in wanted.items() if key not in have or have[key] != at]
+        channel.subscribed[event_type] = dict(wanted)
+        for verb, rows in (("remove", gone), ("add", new)):
+            step = self.wanted.limits.symbols_per_message
+            for start in range(0, len(rows), step):
+                part = rows[start : start + step]
+                self._send("FEED_SUBSCRIPTION", channel.plan.number, len(part), **{verb: part})
 
-def _numbers(event_type: str, name: str, values: list[Any]) -> npt.NDArray[np.float64]:
-    """Numbers, the texts "NaN" and "Infinity", and null (NaN)."""
-    try:
-        return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ProtocolError(f"{event_type}.{name} holds a value that is not a number") from None
+    def _count(self, name: str) -> None:
+        self.unknown[name[:60] if len(self.unknown) < UNKNOWN_MAX or name[:60] in self.unknown else "others"] += 1
+
+    def _send(self, kind: str, channel: int, changes: int = 0, /, **rest: Any) -> None:
+        text = orjson.dumps({"type": kind, "channel": channel, **rest}).decode()
+        self._outgoing.append(Outgoing(text, changes))
