@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
@@ -15,6 +15,7 @@ from optionmath.smile import Distribution, Smile, distribution, fit_smile
 from schemas.trade import SpreadType
 from strategies.chain import Bools, ChainSnapshot, Floats
 from strategies.rules import RuleSet
+from strategies.structures.columns import Columns
 
 Rows = npt.NDArray[np.int64]
 SIDED = (
@@ -75,8 +76,7 @@ class Group:
 class Structures:
     """Structures of one kind and expiration as columns. Per share, credit positive.
 
-    rows[leg] holds the chain row of that leg in each structure; signs[leg] its contracts a unit, short negative;
-    shares: shares of the underlying a unit, in multiples of the contract's multiplier.
+    rows[leg] holds the chain row of that leg in each structure; signs[leg] its contracts a unit, short negative.
     """
 
     spread_type: SpreadType
@@ -88,7 +88,8 @@ class Structures:
     """Most that the legs can lose at expiration before the credit; inf when unlimited. The wider side of a condor."""
     basis: Floats
     """What the gap to the smile's value is measured against: the width, or the mid where there is no width."""
-    shares: int = 0
+    columns: Columns | None = None
+    """The placements behind structures that are not made of credit verticals."""
 
     def __len__(self) -> int:
         return len(self.mid)
@@ -98,8 +99,19 @@ class Structures:
         cut = slice(index, index + 1)
         return Structures(
             self.spread_type, self.rows[:, cut], self.signs, self.mid[cut], self.natural[cut], self.risk[cut],
-            self.basis[cut], self.shares,
+            self.basis[cut], _placement(self.columns, index),
         )  # fmt: skip
+
+
+def _placement(columns: Columns | None, index: int) -> Columns | None:
+    """The placement at `index` alone."""
+    if columns is None:
+        return None
+    cut = slice(index, index + 1)
+    return replace(
+        columns, rows=columns.rows[:, cut], strikes=columns.strikes[:, cut], mid=columns.mid[cut],
+        natural=columns.natural[cut], widest_spread_pct=columns.widest_spread_pct[cut], risk=columns.risk[cut],
+    )  # fmt: skip
 
 
 def groups_of(chain: ChainSnapshot, rules: RuleSet) -> list[Group]:

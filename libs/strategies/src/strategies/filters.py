@@ -14,6 +14,7 @@ from strategies.chain import Bools, ChainSnapshot, Floats
 from strategies.enumeration import SIDED, Group, Rows, Structures
 from strategies.fill_model import expected_fill
 from strategies.rules import RuleSet
+from strategies.structures.columns import profit_probability as placed_probability
 
 Comparison = Literal[">=", "<="]
 RULES = (
@@ -95,7 +96,9 @@ def judge(group: Group, structures: Structures, rules: RuleSet, *, net_liq: floa
         widest = np.max(spread_pct(chain.bid[legs], chain.ask[legs]), axis=0)
         credit = expected_fill(structures.mid, structures.natural, widest)
         max_loss = structures.risk - credit
-        ratio = np.where(max_loss > 0, credit / max_loss, np.nan)
+        unasked = rules.credit_to_max_loss_min == 0  # then a debit, which has no credit to measure, is not refused
+        measurable = (max_loss > 0) & ~(unasked & (credit <= 0) & (structures.columns is not None))
+        ratio = np.where(measurable, credit / max_loss, np.nan)
         loss_pct = 100 * max_loss * chain.multiplier / usable_net_liq(net_liq)
         gap_pct = 100 * np.abs(_fair_value_gap(structures, chain, market)) / structures.basis
     pop = profit_probability(structures, chain, credit, market)
@@ -107,7 +110,14 @@ def judge(group: Group, structures: Structures, rules: RuleSet, *, net_liq: floa
         (
             Rule("pop_min", pop, rules.pop_min, ">=", "probability"),
             Rule("fair_value_gap_pct_max", gap_pct, rules.fair_value_gap_pct_max, "<=", "% of width"),
-            Rule("credit_to_max_loss_min", ratio, rules.credit_to_max_loss_min, ">=", "ratio"),
+            Rule(
+                "credit_to_max_loss_min",
+                ratio,
+                rules.credit_to_max_loss_min,
+                ">=",
+                "ratio",
+                absent_passes=unasked and structures.columns is not None,
+            ),
             Rule("max_loss_pct_of_net_liq", loss_pct, rules.max_loss_pct_of_net_liq, "<=", "% of net liq"),
             Rule("open_interest_min", interest, rules.open_interest_min, ">=", "contracts"),
             Rule("volume_min", np.min(chain.volume[legs], axis=0), rules.volume_min, ">=", "contracts"),
@@ -197,6 +207,8 @@ def profit_probability(
     """P(at least a cent of profit at expiration); NaN without a distribution."""
     if market is None:
         return np.full(len(structures), np.nan)
+    if structures.columns is not None:
+        return placed_probability(structures.columns, chain, credit, market)
     return _between_breakevens(structures, chain, credit, market)
 
 

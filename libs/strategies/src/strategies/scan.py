@@ -18,6 +18,7 @@ from strategies.batch import Facets, Found, Kept, Tally, find
 from strategies.chain import ChainSnapshot, Floats
 from strategies.enumeration import SIDED, Group, Structures, groups_of, sided, smile_of
 from strategies.filters import judge
+from strategies.others import Others, find_others
 from strategies.rules import RuleSet
 from strategies.score import direction, volatility_ratio
 from strategies.verdict import Writer, rule_result
@@ -78,6 +79,7 @@ class _Search:
     groups: list[Group] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
     found: list[Found] = field(default_factory=list)
+    others: Others = field(default_factory=Others)
     _judged: int = 0
     """Groups handed out so far."""
     _legs: int = 0
@@ -105,6 +107,11 @@ class _Search:
         self.found = [each.result() for each in self._running]
         for each in self.found:
             self.tally.add(each.tally)
+        writer = self.writer
+        self.others = find_others(
+            self.groups, writer.rules, net_liq=writer.net_liq, spy_price=writer.spy_price, today=writer.today
+        )
+        self.tally.add(self.others.tally)
 
     def _find(self, first: int, last: int, distance_max: float) -> Found:
         writer = self.writer
@@ -122,20 +129,24 @@ class _Search:
 
     def nearest(self) -> list[tuple[Group, Structures]]:
         """The nearest misses of all batches, nearest first."""
-        kept = _joined([each.nearest for each in self.found])
+        kept = _joined([*(each.nearest for each in self.found), self.others.kept(self.others.nearest)])
         order = np.argsort(kept.key, kind="stable")[: self.writer.rules.near_misses]
         return [self.structure(kept, int(i)) for i in order]
 
     def structure(self, kept: Kept, index: int) -> tuple[Group, Structures]:
         """One structure that was kept, as columns of length one."""
         group = self.groups[kept.group[index]]
+        if kept.kind[index] == len(SIDED):
+            return group, self.others.made[kept.rows[index, 0]]
         legs = [kept.rows[index, k : k + 1] for k in range(4) if kept.rows[index, k] >= 0]
         return group, sided(group.chain, SIDED[kept.kind[index]], legs)
 
     def pool(self, kept: Kept) -> Pool:
         """What ranks and bounds a basket, of everything that passed."""
-        facets = [each.facets for each in self.found]
-        signs = np.array([direction(kind) for kind in SIDED])[kept.kind]
+        facets = [*(each.facets for each in self.found), self.others.facet_columns()]
+        made = [self.others.made[row].spread_type for row in kept.rows[kept.kind == len(SIDED), 0]]
+        signs = np.array([*(direction(kind) for kind in SIDED), 0])[kept.kind]
+        signs[kept.kind == len(SIDED)] = [direction(kind) for kind in made]
         facts = [group.chain.facts for group in self.groups]
         symbols = numbered([group.chain.underlying_symbol for group in self.groups])
         sectors = numbered([each.sector for each in facts])
@@ -166,7 +177,7 @@ def _column(facets: Sequence[Facets], name: str) -> Floats:
 def _write(search: _Search, result: ScanResult, busy: frozenset[str]) -> None:
     """Choose the basket among everything kept, then write the best, the basket and the near misses."""
     rules, writer = result.rules, search.writer
-    kept = _joined([each.passed for each in search.found])
+    kept = _joined([*(each.passed for each in search.found), search.others.kept(search.others.passed)])
     pool = search.pool(kept)
     order = ranks(pool)
     held = np.array([group.chain.underlying_symbol in busy for group in search.groups], dtype=np.bool_)
@@ -229,6 +240,7 @@ def scan(
     result.by_kind = search.tally.by_kind
     result.rejected_by_rule.update(search.tally.refused)
     result.only_rejected_by_rule.update(search.tally.alone)
+    result.skipped.update(search.others.refused)
     _write(search, result, busy)
     return result
 

@@ -128,9 +128,13 @@ class Writer:
                 group.chain, judged, market, ticks * tick
             )
 
-        if credit <= tick or not holds(int(credit / tick) - 1):
-            return max(credit, tick)
-        low, high = 0, int(credit / tick) - 1  # in ticks: the filters fail at low, hold at high
+        worst = 0  # in ticks: a credit never becomes a debit
+        if credit <= 0:
+            worst = int(to_tick(price_from_float(judged.structures.natural[0]), tick, in_our_favour=False) / tick) - 1
+        start = int(credit / tick)
+        if start - 1 <= worst or not holds(start - 1):
+            return start * tick if credit <= 0 else max(credit, tick)
+        low, high = worst, start - 1  # the filters fail at low, or it lies beyond natural; they hold at high
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (low, middle) if holds(middle) else (middle, high)
@@ -142,8 +146,10 @@ class Writer:
             return True
         if self.net_liq is None or loss * chain.multiplier * 100 > self.rules.max_loss_pct_of_net_liq * self.net_liq:
             return False
-        exact = price_from_float(judged.structures.risk[0]) - credit
-        return float(credit / exact) >= self.rules.credit_to_max_loss_min
+        least = self.rules.credit_to_max_loss_min
+        if credit <= 0 and least == 0:
+            return True
+        return float(credit / (price_from_float(judged.structures.risk[0]) - credit)) >= least
 
     def _likely(self, chain: ChainSnapshot, judged: Judged, market: Distribution | None, credit: Decimal) -> bool:
         pop = profit_probability(judged.structures, chain, np.array([float(credit)]), market)[0]
@@ -204,7 +210,7 @@ def _parts(scored: Scored | None, judged: Judged, units: Decimal) -> dict[str, f
 def _thesis(chain: ChainSnapshot, spread_type: SpreadType, pop: float, credit: Decimal, rows: Sequence[int]) -> str:
     """One sentence of at most 30 words, from facts that are present."""
     name = f"{chain.underlying_symbol} {spread_type.value.replace('_', ' ')}"
-    parts = [f"{name}: {credit:.2f} credit, {int(chain.dte[rows[0]])} days"]
+    parts = [f"{name}: {abs(credit):.2f} {'credit' if credit > 0 else 'debit'}, {int(chain.dte[rows[0]])} days"]
     if not np.isnan(pop):
         parts.append(f"POP {pop:.0%}")
     if chain.facts.iv_rank is not None:
