@@ -147,7 +147,7 @@ async def test_an_order_rests_fills_and_becomes_a_position(sim: Sim) -> None:
             {"legs": [{"symbol": "XXX   261218C00100000", "action": "Buy to Open", "quantity": 1}]},
             "instrument_validation_failed",
         ),
-        ({"order-type": "Market"}, "order_type_not_supported"),
+        ({"order-type": "Market"}, "order_must_omit_price"),
         ({"price": None}, "price"),
         ({"legs": []}, "1 to 4 legs"),
     ],

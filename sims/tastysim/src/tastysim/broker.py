@@ -3,351 +3,376 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from optionmath.payoff import PayoffLeg, analyse
-from schemas.symbols import OptionType, parse_occ
+from optionmath.sessions import market_date
+from tastysim import valuation
+from tastysim.checks import read_order, underlying_of
+from tastysim.complex_orders import ComplexBook
 from tastysim.market import Market
+from tastysim.orders import SIGNS, WORKING, ComplexOrder, Order, Refusal, preflight, stamp
+from tastysim.shapes import balance, position
+from tastysim.store import Store
 
-COMMISSION, OTHER_FEES = Decimal("1.00"), Decimal("0.13")
 CENT = Decimal("0.01")
-WORKING = frozenset({"Received", "Routed", "Live"})
-SIGNS = {"Buy to Open": 1, "Buy to Close": 1, "Sell to Open": -1, "Sell to Close": -1}
-
-
-class Refusal(Exception):
-    """A refused request: HTTP status, outer code, message and the nested reasons."""
-
-    def __init__(self, status: int, code: str, message: str, reasons: list[dict[str, str]] | None = None) -> None:
-        self.status, self.code, self.message, self.reasons = status, code, message, reasons or []
-        super().__init__(f"{code}: {message}")
-
-
-def preflight(code: str, message: str) -> Refusal:
-    """A refusal as the broker's order checks word it."""
-    reasons = [{"code": code, "message": message}]
-    return Refusal(422, "preflight_check_failure", "One or more preflight checks failed", reasons)
-
-
-@dataclass(slots=True)
-class Order:
-    """One order. price: net $ per share, credit positive. Quantities are contracts of a leg."""
-
-    id: int
-    account: str
-    legs: list[dict[str, Any]]
-    price: Decimal
-    status: str
-    received_at: str
-    updated_ms: int
-    external_identifier: str | None = None
-    replaces: int | None = None
-    replacing: int | None = None
-    fills: list[dict[str, Any]] = field(default_factory=list)
-
-    def as_wire(self, underlying: str) -> dict[str, Any]:
-        """JSON of the order as the API shows it."""
-        legs = [
-            {
-                "instrument-type": "Equity Option",
-                "symbol": leg["symbol"],
-                "action": leg["action"],
-                "quantity": leg["quantity"],
-                "remaining-quantity": 0 if self.status == "Filled" else leg["quantity"],
-                "fills": [fill for fill in self.fills if fill["symbol"] == leg["symbol"]],
-            }
-            for leg in self.legs
-        ]
-        found = {
-            "id": self.id,
-            "account-number": self.account,
-            "time-in-force": "Day",
-            "order-type": "Limit",
-            "size": legs[0]["quantity"],
-            "underlying-symbol": underlying,
-            "underlying-instrument-type": "Equity",
-            "price": str(abs(self.price)),
-            "price-effect": "Debit" if self.price < 0 else "Credit",
-            "status": self.status,
-            "cancellable": self.status in WORKING,
-            "editable": self.status in WORKING,
-            "edited": False,
-            "received-at": self.received_at,
-            "updated-at": self.updated_ms,
-            "global-request-id": str(self.id),
-            "legs": legs,
-        }
-        optional = {
-            "external-identifier": self.external_identifier,
-            "replaces-order-id": self.replaces,
-            "replacing-order-id": self.replacing,
-        }
-        return found | {key: value for key, value in optional.items() if value is not None}
+_TODAY_WALL_SECONDS = 600
+FLAGS = ("is-closed", "is-closing-only", "is-frozen", "is-risk-reducing-only")
 
 
 class Broker:
-    """One account at the simulated broker. `notify` is called with (type, data) for the account stream."""
+    """One account at the simulated broker. `notify` is called with (type, data) for the account stream.
 
-    def __init__(self, market: Market, folder: Path, account: str, cash: int) -> None:
-        self.market = market
-        self.account = account
+    `latency_steps`: steps of the market that an order takes to become live and a cancellation to arrive; 0 = at once.
+    """
+
+    def __init__(
+        self, market: Market, store: Store, account: str, cash: int, margin_or_cash: str = "Margin", *,
+        first: bool = False,
+    ) -> None:  # fmt: skip
+        self.market, self.store, self.account, self._first = market, store, account, first
         self.notify: Callable[[str, dict[str, Any]], None] = lambda _kind, _data: None
         self.generator = np.random.default_rng(1)
-        folder.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(folder / "broker.sqlite")
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-        self._db.execute("CREATE TABLE IF NOT EXISTS kept(key TEXT PRIMARY KEY, value TEXT NOT NULL)")
-        self._db.execute("CREATE TABLE IF NOT EXISTS history(n INTEGER PRIMARY KEY, event TEXT NOT NULL)")
-        kept = dict(self._db.execute("SELECT key, value FROM kept"))
-        self.cash = Decimal(kept.get("cash", str(cash)))
+        self.latency_steps = 0
+        self._due: dict[int, int] = {}
+        known = self._kept("cash")
+        self.cash = Decimal(known or str(cash))
+        self.margin_or_cash = self._kept("margin-or-cash") or margin_or_cash
+        self.flags: dict[str, bool] = dict.fromkeys(FLAGS, False) | json.loads(self._kept("flags") or "{}")
         self.positions: dict[str, tuple[int, Decimal]] = {
             symbol: (quantity, Decimal(average))
-            for symbol, (quantity, average) in json.loads(kept.get("positions", "{}")).items()
+            for symbol, (quantity, average) in json.loads(self._kept("positions") or "{}").items()
         }
-        self.orders: dict[int, Order] = {}
-        for row in json.loads(kept.get("orders", "[]")):
-            self.orders[row["id"]] = Order(**{**row, "price": Decimal(row["price"])})
+        self.times: dict[str, list[str]] = json.loads(self._kept("times") or "{}")
+        """When a position was opened and last changed."""
+        self.realized: dict[str, str] = json.loads(self._kept("realized") or "{}")
+        """$ gained today, by symbol; `day` says which day."""
+        self.orders: dict[int, Order] = {row["id"]: Order.from_row(row) for row in self._order_rows()}
+        self.complex = ComplexBook(
+            self, {row["id"]: ComplexOrder(**row) for row in store.rows("complex_orders", account)}
+        )
+        if known is None:
+            self._deposit(Decimal(cash), market.now)
+
+    def _kept(self, name: str) -> str | None:
+        """A value of this account; an older file has those of its only account without its number."""
+        found = self.store.kept(f"{self.account}/{name}")
+        return self.store.kept(name) if found is None and self._first else found
+
+    def _order_rows(self) -> list[dict[str, Any]]:
+        """Orders of this account; those of an older file move to where they are kept now."""
+        rows = self.store.rows("orders", self.account)
+        if not rows and self._first and (older := self.store.kept("orders")):
+            rows = json.loads(older)
+            self.store.keep({}, account=self.account, orders=rows)
+        return rows
 
     def history(self) -> list[dict[str, Any]]:
         """Everything that happened, oldest first: the ground truth for an independent check."""
-        return [json.loads(event) for (event,) in self._db.execute("SELECT event FROM history ORDER BY n")]
+        return self.store.history()
 
     def submit(self, body: dict[str, Any], now: datetime, *, replaces: int | None = None) -> Order:
         """Accept an order, on disk before this returns. Raises Refusal, and then nothing has happened."""
-        order = self._checked(body, now)
+        order = self.checked(body, now)
         order.replaces = replaces
-        order.id = max(self.orders, default=1000) + 1
-        order.status = "Live"
-        self.orders[order.id] = order
-        self._keep("submitted", order)
-        self._tell(order)
+        self.accept(order, now)
         return order
+
+    def accept(self, order: Order, now: datetime, *, contingent: bool = False) -> None:
+        """Take a checked order into the book, or hold it until another one fills."""
+        order.id = self.store.next_order_id()
+        order.touch(now)
+        if contingent:
+            order.status, order.contingent = "Contingent", "Pending Order"
+        else:
+            self._route(order, now)
+        self.orders[order.id] = order
+        self.keep("submitted", order)
+        self.tell(order)
+
+    def release(self, order: Order, now: datetime) -> None:
+        """Send a held order to the book."""
+        self._route(order, now)
+        self.keep("released", order)
+        self.tell(order)
+
+    def _route(self, order: Order, now: datetime) -> None:
+        order.become("Routed" if self.latency_steps else "Live", now)
+        if self.latency_steps:
+            self._due[order.id] = self.market.steps + self.latency_steps
 
     def dry_run(self, body: dict[str, Any], now: datetime) -> tuple[Order, dict[str, Any], dict[str, Any]]:
         """Check an order without effect: the order, its effect on buying power, its fees."""
-        order = self._checked(body, now)
-        return order, self.buying_power_effect(order), self.fees(order)
+        order = self.checked(body, now)
+        order.updated_ms = 0
+        return order, self.buying_power_effect(order), valuation.fee_calculation(order)
+
+    def replacement(self, order_id: int, body: dict[str, Any]) -> dict[str, Any]:
+        """The body of a replacement: what is not given stays, the legs always do. Raises Refusal."""
+        old = self.working(order_id)
+        if old.fills:
+            raise Refusal(422, "cannot_update_order", f"Order {order_id} could not be replaced: it has fills")
+        kept: dict[str, Any] = {
+            "legs": old.legs, "order-type": old.order_type, "time-in-force": old.time_in_force, "source": old.source,
+            "stop-trigger": old.stop_trigger, "gtc-date": old.gtc_date, "external-identifier": old.external_identifier,
+        }  # fmt: skip
+        kind = body.get("order-type", old.order_type)
+        if old.price is not None and kind in ("Limit", "Stop Limit"):
+            kept |= {"price": abs(old.price), "price-effect": "Debit" if old.price < 0 else "Credit"}
+        return kept | {name: value for name, value in body.items() if name != "legs" and value is not None}
 
     def replace(self, order_id: int, body: dict[str, Any], now: datetime) -> Order:
         """A new order in the place of a working one. Raises Refusal when the old one is not working."""
-        old = self._working(order_id)
-        new = self.submit({**body, "legs": old.legs}, now, replaces=order_id)
-        old.status, old.replacing = "Cancelled", new.id
-        self._touch(old, now)
-        self._keep("replaced", old)
-        self._tell(old)
-        return new
+        old = self.working(order_id)
+        order = self.checked(self.replacement(order_id, body), now, held=old.status == "Contingent")
+        order.replaces, order.complex_id, order.complex_tag = order_id, old.complex_id, old.complex_tag
+        self.accept(order, now, contingent=old.status == "Contingent")
+        old.replacing, old.edited = order.id, True
+        self.complex.exchange(old, order)
+        old.become("Cancelled", now)
+        self.keep("replaced", old)
+        self.tell(old)
+        return order
 
     def cancel(self, order_id: int, now: datetime) -> Order:
         """Cancel a working order. Raises Refusal otherwise."""
-        order = self._working(order_id)
-        order.status = "Cancelled"
-        self._touch(order, now)
-        self._keep("cancelled", order)
-        self._tell(order)
+        order = self.working(order_id)
+        if self.latency_steps and order.status != "Contingent":
+            order.become("Cancel Requested", now)
+            self._due[order_id] = self.market.steps + self.latency_steps
+            self.keep("cancel requested", order)
+            self.tell(order)
+        else:
+            self.end(order, "Cancelled", now)
         return order
 
+    def end(self, order: Order, status: str, now: datetime, reason: str | None = None) -> None:
+        """Bring an order to an end that is not a fill."""
+        order.reject_reason = reason
+        order.become(status, now)
+        self._due.pop(order.id, None)
+        self.keep(status.lower(), order)
+        self.tell(order)
+        self.complex.after(order, now)
+
     def match(self, now: datetime) -> None:
-        """Fill what the book allows: at once when natural reaches the limit, by chance between mid and natural."""
+        """Let orders arrive, start, fill and end: fill what the book allows."""
+        self._roll(now)
+        self.complex.start(now)
         for order in [each for each in self.orders.values() if each.status in WORKING]:
-            natural, mid = self._net(order, natural=True), self._net(order, natural=False)
-            if natural is None or mid is None:
+            if order.is_terminal:
+                continue  # the other one of its pair has just filled
+            if self._due.get(order.id, 0) > self.market.steps:
+                if order.status == "Cancel Requested":
+                    self._try(order, now)  # a fill may still win
                 continue
-            chance = 1.0
-            if natural < order.price:
-                room = float(mid - natural) or 0.01
-                chance = 0.0 if order.price > mid else 0.01 + 0.15 * float(mid - order.price) / room
-            if self.generator.random() < chance:
-                self._fill(order, max(order.price, natural), now)
+            self._due.pop(order.id, None)
+            if order.status == "Cancel Requested":
+                self.end(order, "Cancelled", now)
+                continue
+            if order.status == "Routed":
+                order.become("Live", now)
+                self.keep("live", order)
+                self.tell(order)
+            if order.price is not None and order.price != order.price.quantize(CENT):
+                self.end(order, "Rejected", now, "The price is not on the tick grid")
+                continue
+            self._try(order, now)
+            if order.time_in_force == "IOC" and not order.is_terminal:
+                self.end(order, "Cancelled", now)
+
+    def _try(self, order: Order, now: datetime) -> None:
+        """At once when natural reaches the limit, by chance between mid and natural; a stop waits for its trigger."""
+        natural, mid = (valuation.net(self.market, order, natural=each) for each in (True, False))
+        if natural is None or mid is None or not self._triggered(order, mid):
+            return
+        if order.price is None:
+            self._fill(order, natural, now, valuation.size(self.market, order))
+            return
+        chance = 1.0
+        if natural < order.price:
+            room = float(mid - natural) or 0.01
+            chance = 0.0 if order.price > mid else 0.01 + 0.15 * float(mid - order.price) / room
+        if self.generator.random() < chance:
+            self._fill(order, max(order.price, natural), now, valuation.size(self.market, order))
+
+    def _triggered(self, order: Order, mid: Decimal) -> bool:
+        """A stop that pays starts when the price has risen to its trigger, one that receives when it has fallen."""
+        if order.stop_trigger is None or order.triggered:
+            return True
+        order.triggered = -mid >= order.stop_trigger if mid < 0 else mid <= order.stop_trigger
+        return order.triggered
+
+    def _roll(self, now: datetime) -> None:
+        """End what is good for a day that is over."""
+        today = market_date(now)
+        if self.realized.get("day") != today.isoformat():
+            self.realized = {"day": today.isoformat()}
+        for order in [each for each in self.orders.values() if not each.is_terminal]:
+            received = market_date(datetime.fromisoformat(order.received_at))
+            over = order.time_in_force in ("Day", "Ext", "Ext Overnight", "IOC") and received < today
+            if over or (order.gtc_date is not None and order.gtc_date < today.isoformat()):
+                self.end(order, "Expired", now)
 
     def net_liq(self) -> Decimal:
         """Cash and the marks of everything held."""
-        return self.cash + sum(
-            (self._mark(symbol) * quantity * 100 for symbol, (quantity, _) in self.positions.items()), Decimal(0)
-        )
+        return self.cash + sum((self.value(symbol) for symbol in self.positions), Decimal(0))
 
-    def requirement(self, extra: dict[str, int] | None = None) -> Decimal:
-        """Margin: per underlying and expiration, the most that can be lost at expiration."""
-        held = {symbol: quantity for symbol, (quantity, _) in self.positions.items()}
-        for symbol, quantity in (extra or {}).items():
-            held[symbol] = held.get(symbol, 0) + quantity
-        groups: dict[tuple[str, Any], list[PayoffLeg]] = {}
-        for symbol, quantity in held.items():
-            if quantity:
-                option = parse_occ(symbol)
-                leg = PayoffLeg(option.option_type.value == "C", option.strike, quantity)
-                groups.setdefault((option.root_symbol, option.expiration), []).append(leg)
-        total = Decimal(0)
-        for (root, _), legs in groups.items():
-            worst = analyse(legs, Decimal(0)).max_loss
-            if worst is None:
-                index = self.market.index_of(root)
-                naked = sum(-leg.signed_quantity for leg in legs if leg.is_call)
-                spot = Decimal(str(round(float(self.market.spot[index or 0]), 2)))
-                worst = Decimal("0.2") * spot * naked
-            total += worst * 100
-        return total
+    def value(self, symbol: str) -> Decimal:
+        """$ at the mark, short negative."""
+        return valuation.mark(self.market, symbol) * self.positions[symbol][0] * valuation.multiplier(symbol)
+
+    def requirement(self) -> Decimal:
+        """Margin of everything held."""
+        return valuation.requirement(self.market, self.positions)
 
     def buying_power(self) -> Decimal:
-        """Cash less the requirement: the premium received is part of the cash."""
-        return self.cash - self.requirement()
+        """Cash less the requirement: the premium received is part of the cash. Shares count as what they cost."""
+        held = (symbol for symbol in self.positions if not valuation.is_option(symbol))
+        return self.cash + sum((self.value(symbol) for symbol in held), Decimal(0)) - self.requirement()
 
     def buying_power_effect(self, order: Order) -> dict[str, Any]:
         """What an order changes, magnitudes with effects."""
-        extra = {leg["symbol"]: SIGNS[leg["action"]] * leg["quantity"] for leg in order.legs}
-        before, after = self.requirement(), self.requirement(extra)
-        units = order.legs[0]["quantity"]
-        change = order.price * 100 * units - (after - before)
-        now = self.buying_power()
+        return valuation.buying_power_effect(self.market, self.positions, self.buying_power(), order)
 
-        def signed(name: str, amount: Decimal) -> dict[str, str]:
-            return {name: str(abs(amount)), f"{name}-effect": "Debit" if amount < 0 else "Credit"}
-
-        return {
-            **signed("change-in-margin-requirement", before - after),
-            **signed("change-in-buying-power", change),
-            **signed("current-buying-power", now),
-            **signed("new-buying-power", now + change),
-            **signed("isolated-order-margin-requirement", before - after),
-            "is-spread": len(order.legs) > 1,
-            "impact": str(abs(change)),
-            "effect": "Debit" if change < 0 else "Credit",
-        }
-
-    def fees(self, order: Order) -> dict[str, Any]:
-        """Commission to open, and clearing and regulatory fees; magnitudes with effects."""
-        contracts = sum(leg["quantity"] for leg in order.legs)
-        opening = sum(leg["quantity"] for leg in order.legs if leg["action"].endswith("Open"))
-        parts = {"commission": COMMISSION * opening, "clearing-fees": OTHER_FEES * contracts}
-        parts |= {"regulatory-fees": Decimal(0), "proprietary-index-option-fees": Decimal(0)}
-        parts["total-fees"] = sum(parts.values(), Decimal(0))
-        found: dict[str, Any] = {}
-        for name, amount in parts.items():
-            found |= {name: str(amount), f"{name}-effect": "Debit" if amount else "None"}
-        return found
-
-    def _checked(self, body: dict[str, Any], now: datetime) -> Order:
-        legs = body.get("legs")
-        if not isinstance(legs, list) or not 1 <= len(legs) <= 4:
-            raise Refusal(
-                400, "validation_error", "Request validation failed", [{"domain": "legs", "reason": "1 to 4 legs"}]
-            )
-        if body.get("order-type") != "Limit":
-            raise preflight("order_type_not_supported", f"Order type {body.get('order-type')} is not simulated.")
-        checked = [self._leg(leg) for leg in legs]
-        try:
-            price = abs(Decimal(str(body["price"])))
-        except (KeyError, ArithmeticError):
-            raise Refusal(
-                400, "validation_error", "Request validation failed", [{"domain": "price", "reason": "is missing"}]
-            ) from None
-        debit = body.get("price-effect") == "Debit"
-        if all(SIGNS[leg["action"]] > 0 for leg in checked) and not debit:
-            raise preflight("cant_buy_for_credit", "You cannot buy for a credit.")
-        order = Order(
-            0, self.account, checked, -price if debit else price, "Received", now.isoformat(timespec="milliseconds"),
-            int(now.timestamp() * 1000), body.get("external-identifier"),
-        )  # fmt: skip
-        self._closes(order, bool((body.get("advanced-instructions") or {}).get("strict-position-effect-validation")))
+    def checked(self, body: dict[str, Any], now: datetime, *, held: bool = False) -> Order:
+        """An order that passes every check. `held`: one that waits for another; positions are not asked for yet."""
+        order = read_order(self.market, self.account, body, now)
+        opening = any(leg["action"].endswith("Open") for leg in order.legs)
+        for flag in ("is-closed", "is-frozen"):
+            if self.flags[flag]:
+                raise preflight(flag.removeprefix("is-"), f"Account {self.account} is {flag.removeprefix('is-')}.")
+        if opening and (self.flags["is-closing-only"] or self.flags["is-risk-reducing-only"]):
+            raise preflight("closing_only", f"Account {self.account} is restricted to closing orders.")
+        if held:
+            return order
+        strict = bool((body.get("advanced-instructions") or {}).get("strict-position-effect-validation"))
+        self._closes(order, strict=strict)
         effect = self.buying_power_effect(order)
         if effect["new-buying-power-effect"] == "Debit" and effect["effect"] == "Debit":
             raise preflight("margin_check_failed", "Your account has insufficient buying power.")
         return order
 
-    def _leg(self, leg: Any) -> dict[str, Any]:
-        symbol = str(leg.get("symbol", "")) if isinstance(leg, dict) else ""
-        if symbol not in self.market.row_of:
-            raise preflight("instrument_validation_failed", f"Instrument {symbol!r} is not active.")
-        quantity = int(Decimal(str(leg.get("quantity", 0))))
-        if leg.get("action") not in SIGNS or quantity <= 0:
-            raise Refusal(
-                400,
-                "validation_error",
-                "Request validation failed",
-                [{"domain": "legs", "reason": "action or quantity"}],
-            )
-        return {"symbol": symbol, "action": leg["action"], "quantity": quantity}
-
-    def _closes(self, order: Order, strict: bool) -> None:
+    def _closes(self, order: Order, *, strict: bool) -> None:
+        """A close without its position is refused under the strict flag, otherwise turned into an opening one."""
         for leg in order.legs:
-            held = self.positions.get(leg["symbol"], (0, Decimal(0)))[0]
-            closes = leg["action"].endswith("Close")
-            if closes and strict and held * -SIGNS[leg["action"]] < leg["quantity"]:
-                raise preflight("closing_with_no_position", f"There is no position in {leg['symbol']} to close.")
+            if not leg["action"].endswith("Close"):
+                continue
+            if self.positions.get(leg["symbol"], (0, Decimal(0)))[0] * -SIGNS[leg["action"]] >= leg["quantity"]:
+                continue
+            message = f"There is no position in {leg['symbol']} to close."
+            if strict:
+                raise preflight("closing_with_no_position", message)
+            leg["action"] = leg["action"].replace("Close", "Open")
+            order.warnings.append({"code": "closing_with_no_position", "message": message})
 
-    def _working(self, order_id: int) -> Order:
-        order = self.orders.get(order_id)
-        if order is None:
-            raise Refusal(404, "record_not_found", f"Couldn't find order {order_id}")
-        if order.status not in WORKING:
+    def working(self, order_id: int) -> Order:
+        """An order that may be cancelled or replaced. Raises Refusal."""
+        order = self.order(order_id)
+        if order.status not in WORKING | {"Contingent"} or order.status == "Cancel Requested":
             raise Refusal(422, "cannot_update_order", f"Order {order_id} could not be cancelled: it is {order.status}")
         return order
 
-    def _quote(self, symbol: str) -> tuple[Decimal, Decimal] | None:
-        row = self.market.row_of.get(symbol)
-        if row is None or not (np.isfinite(self.market.bid[row]) and np.isfinite(self.market.ask[row])):
-            return None
-        return Decimal(str(float(self.market.bid[row]))), Decimal(str(float(self.market.ask[row])))
+    def order(self, order_id: int) -> Order:
+        """An order of this account. Raises Refusal."""
+        if order_id not in self.orders:
+            raise Refusal(404, "record_not_found", f"Couldn't find order {order_id}")
+        return self.orders[order_id]
 
-    def _mark(self, symbol: str) -> Decimal:
-        """Mid of a listed contract; the intrinsic value of one that is no longer listed."""
-        if quote := self._quote(symbol):
-            return (quote[0] + quote[1]) / 2
-        option = parse_occ(symbol)
-        index = self.market.index_of(option.root_symbol)
-        if index is None:
-            raise Refusal(500, "internal_server_error", f"{symbol} has no underlying in this market")
-        spot = Decimal(str(round(float(self.market.spot[index]), 2)))
-        gain = spot - option.strike if option.option_type is OptionType.CALL else option.strike - spot
-        return max(gain, Decimal(0))
+    def today(self, orders: Iterable[Order], now: datetime) -> list[Order]:
+        """Orders created or updated today, newest first, and older ones that still work.
 
-    def _net(self, order: Order, *, natural: bool) -> Decimal | None:
-        """Net price per unit, credit positive: at natural or at mid."""
-        units = order.legs[0]["quantity"]
-        total = Decimal(0)
-        for leg in order.legs:
-            quote = self._quote(leg["symbol"])
-            if quote is None:
-                return None
-            bid, ask = quote
-            buys = SIGNS[leg["action"]] > 0
-            each = (ask if buys else bid) if natural else (bid + ask) / 2
-            total -= SIGNS[leg["action"]] * each * leg["quantity"] / units
-        return total
+        Where time runs faster than the clock, what changed in the last ten minutes of the clock counts too.
+        """
+        day, wall = market_date(now), time.time() - _TODAY_WALL_SECONDS
+        found = [
+            each for each in orders
+            if not each.is_terminal or each.wall > wall
+            or market_date(datetime.fromtimestamp(each.updated_ms / 1000, now.tzinfo)) == day
+        ]  # fmt: skip
+        return found[::-1]
 
-    def _fill(self, order: Order, net: Decimal, now: datetime) -> None:
-        """Book a complete fill at a net price; the legs' prices are their mids, the first one takes the difference."""
-        units = order.legs[0]["quantity"]
-        prices = [self._mark(leg["symbol"]).quantize(CENT, ROUND_HALF_EVEN) for leg in order.legs]
-        signed = [SIGNS[leg["action"]] * leg["quantity"] // units for leg in order.legs]
-        missing = -net - sum((sign * each for sign, each in zip(signed, prices, strict=True)), Decimal(0))
-        prices[0] += missing / signed[0]
-        for number, (leg, each) in enumerate(zip(order.legs, prices, strict=True)):
+    def _fill(self, order: Order, net: Decimal, now: datetime, most: int) -> None:
+        """Book a fill of at most so many units; the legs' prices are their mids, the first one takes the difference."""
+        units = min(most, order.units - order.filled_units)
+        scale, count = valuation.scale(order), len(order.fills) // len(order.legs)
+        prices = [valuation.mark(self.market, leg["symbol"]).quantize(CENT, ROUND_HALF_EVEN) for leg in order.legs]
+        weights = [Decimal(quantity * valuation.multiplier(symbol)) / scale for symbol, quantity in order.unit_legs]
+        missing = -net - sum((weight * each for weight, each in zip(weights, prices, strict=True)), Decimal(0))
+        prices[0] += missing / weights[0]
+        transactions = []
+        for number, ((symbol, quantity), leg, each) in enumerate(zip(order.unit_legs, order.legs, prices, strict=True)):
             fill = {
-                "fill-id": f"{order.id}-{number}", "quantity": leg["quantity"], "fill-price": str(each),
-                "filled-at": now.isoformat(timespec="milliseconds"), "symbol": leg["symbol"],
-                "destination-venue": "SIM",
+                "fill-id": f"{order.id}-{number}" + (f"-{count}" if count else ""), "quantity": abs(quantity) * units,
+                "fill-price": str(each), "filled-at": stamp(now), "symbol": symbol, "destination-venue": "SIM",
+                "ext-group-fill-id": f"{order.id}-{count}", "ext-exec-id": f"{order.id}-{number}-{count}",
             }  # fmt: skip
             order.fills.append(fill)
-            self._move(leg["symbol"], SIGNS[leg["action"]] * leg["quantity"], each)
-        self.cash += net * 100 * units - Decimal(self.fees(order)["total-fees"])
-        order.status = "Filled"
-        self._touch(order, now)
-        self._keep("filled", order)
-        self._tell(order)
+            self._move(symbol, quantity * units, each, now)
+            transactions.append(self._trade(order, leg, fill, now))
+        cost = sum((amount for row in transactions for amount in row.pop("cost")), Decimal(0))
+        self.cash += net * scale * units - cost
+        done = order.filled_units == order.units
+        order.become("Filled", now) if done else order.touch(now)
+        self.keep("filled" if done else "partially filled", order, transactions)
+        self.tell(order)
+        self._tell_account(order)
+        self.complex.after(order, now)
 
-    def _move(self, symbol: str, quantity: int, price: Decimal) -> None:
+    def _trade(self, order: Order, leg: dict[str, Any], fill: dict[str, Any], now: datetime) -> dict[str, Any]:
+        """The transaction of a fill."""
+        symbol, quantity, price = leg["symbol"], fill["quantity"], Decimal(fill["fill-price"])
+        costs = valuation.leg_fees(leg, quantity)
+        value = -SIGNS[leg["action"]] * price * quantity * valuation.multiplier(symbol)
+        found: dict[str, Any] = {
+            "id": self.store.next_transaction_id(), "account-number": self.account, "action": leg["action"],
+            "created-at": stamp(now), "currency": "USD", "destination-venue": "SIM", "exec-id": fill["ext-exec-id"],
+            "description": f"{'Bought' if value < 0 else 'Sold'} {quantity} {symbol} @ {price}",
+            "executed-at": stamp(now),
+            "ext-exec-id": fill["ext-exec-id"], "ext-group-fill-id": fill["ext-group-fill-id"],
+            "instrument-type": leg["instrument-type"], "is-estimated-fee": True, "leg-count": len(order.legs),
+            "order-id": order.id, "price": str(price), "quantity": f"{quantity}.0", "symbol": symbol,
+            "transaction-date": market_date(now).isoformat(), "transaction-sub-type": leg["action"],
+            "transaction-type": "Trade", "underlying-symbol": order.underlying,
+        }  # fmt: skip
+        for name, amount in {**costs, "proprietary-index-option-fees": Decimal("0.0")}.items():
+            found |= valuation.signed(name, -amount)
+        total = sum(costs.values(), Decimal(0))
+        return found | valuation.signed("value", value) | valuation.signed("net-value", value - total) | {
+            "cost": list(costs.values())
+        }  # fmt: skip
+
+    def _deposit(self, amount: Decimal, now: datetime) -> None:
+        self._write([self._money(amount, now)])
+
+    def deposit(self, amount: Decimal, now: datetime) -> None:
+        """Pay money in."""
+        self.cash += amount
+        self._write([self._money(amount, now)])
+        self._tell_account(None)
+
+    def _money(self, amount: Decimal, now: datetime) -> dict[str, Any]:
+        found: dict[str, Any] = {
+            "id": self.store.next_transaction_id(), "account-number": self.account, "created-at": stamp(now),
+            "currency": "USD", "description": "Deposit", "executed-at": stamp(now), "is-estimated-fee": False,
+            "transaction-date": market_date(now).isoformat(), "transaction-sub-type": "Deposit",
+            "transaction-type": "Money Movement",
+        }  # fmt: skip
+        return found | valuation.signed("value", amount) | valuation.signed("net-value", amount)
+
+    def _move(self, symbol: str, quantity: int, price: Decimal, now: datetime) -> None:
         held, average = self.positions.get(symbol, (0, Decimal(0)))
-        after = held + quantity
+        after, at = held + quantity, stamp(now)
+        closed = min(abs(held), abs(quantity)) if (held > 0) != (quantity > 0) else 0
+        gain = (price - average) * closed * (1 if held > 0 else -1) * valuation.multiplier(symbol)
+        if closed:
+            self.realized[symbol] = str(Decimal(self.realized.get(symbol, "0")) + gain)
+        self.times[symbol] = [self.times[symbol][0] if held and symbol in self.times else at, at]
         if after == 0:
             self.positions.pop(symbol, None)
             return
@@ -357,30 +382,38 @@ class Broker:
             average = price
         self.positions[symbol] = (after, average)
 
-    def _touch(self, order: Order, now: datetime) -> None:
-        order.updated_ms = max(order.updated_ms + 1, int(now.timestamp() * 1000))
+    def tell(self, order: Order) -> None:
+        """Push an order to the account stream."""
+        self.notify("Order", order.as_wire())
 
-    def _tell(self, order: Order) -> None:
-        self.notify("Order", order.as_wire(parse_occ(order.legs[0]["symbol"]).root_symbol))
+    def _tell_account(self, order: Order | None) -> None:
+        for leg in order.legs if order else ():
+            self.notify("CurrentPosition", position(self, leg["symbol"]))
+        self.notify("AccountBalance", balance(self))
 
-    def _keep(self, what: str, order: Order) -> None:
-        """Write the account, the orders and the event in one transaction."""
-        orders = [
-            {name: getattr(each, name) for name in Order.__slots__} | {"price": str(each.price)}
-            for each in self.orders.values()
-        ]
-        state = {
-            "cash": str(self.cash),
-            "positions": json.dumps(
-                {key: [quantity, str(average)] for key, (quantity, average) in self.positions.items()}
-            ),
-            "orders": json.dumps(orders),
-        }
+    def set_flags(self, flags: dict[str, bool]) -> None:
+        """Restrict the account or lift a restriction."""
+        self.flags |= {name: bool(value) for name, value in flags.items() if name in FLAGS}
+        self._write([])
+
+    def keep(self, what: str, order: Order, transactions: Iterable[dict[str, Any]] = ()) -> None:
+        """Write the account, the order and the event in one transaction."""
         event = {
             "what": what, "order-id": order.id, "external-identifier": order.external_identifier,
-            "status": order.status,
-            "at-ms": order.updated_ms, "price": str(order.price), "legs": order.legs, "fills": order.fills,
+            "status": order.status, "account-number": self.account, "at-ms": order.updated_ms,
+            "price": str(order.price), "legs": order.legs, "fills": order.fills,
         }  # fmt: skip
-        with self._db:
-            self._db.executemany("INSERT OR REPLACE INTO kept VALUES (?, ?)", list(state.items()))
-            self._db.execute("INSERT INTO history(event) VALUES (?)", (json.dumps(event),))
+        self._write(transactions, orders=[order.as_row()], events=[event])
+
+    def _write(self, transactions: Iterable[dict[str, Any]], **rows: Any) -> None:
+        state = {
+            "cash": str(self.cash), "margin-or-cash": self.margin_or_cash, "flags": json.dumps(self.flags),
+            "positions": json.dumps({key: [count, str(average)] for key, (count, average) in self.positions.items()}),
+            "times": json.dumps(self.times), "realized": json.dumps(self.realized),
+        }  # fmt: skip
+        kept = {f"{self.account}/{name}": value for name, value in state.items()}
+        self.store.keep(kept, account=self.account, transactions=transactions, **rows)
+
+    def underlying_of(self, symbol: str) -> str:
+        """Underlying of a contract or an equity."""
+        return underlying_of(self.market, symbol)

@@ -9,15 +9,24 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 from fastapi import FastAPI, Request, Response, WebSocket
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
 
-from tastysim.broker import Broker, Refusal
+from tastysim.access import Tokens
+from tastysim.answers import refused
+from tastysim.brokerage import Brokerage
 from tastysim.market import Market, ModelMarket
+from tastysim.orders import Refusal
 from tastysim.replay import Recording, ReplayMarket
-from tastysim.rest import json_response, refused, routes
+from tastysim.rest import routes
 from tastysim.settings import SimSettings
+from tastysim.store import Store
 from tastysim.streams import AccountStream, Feed
 
-PUBLIC = ("/oauth/token", "/sim/")
+PUBLIC = ("/oauth/token", "/sim/", "/margin-requirements-public-configuration", "/symbols/search/")
+OLDEST_VERSION = "20240501"
+"""A request for an older one is refused."""
+_CODES = {401: "unauthorized", 403: "not_permitted", 404: "not_found", 405: "not_found", 422: "validation_error"}
 
 
 def build(settings: SimSettings) -> FastAPI:
@@ -27,10 +36,10 @@ def build(settings: SimSettings) -> FastAPI:
         market = ModelMarket(settings.seed, datetime.now(UTC))
     else:
         market = ReplayMarket(Recording.parse(settings.market))
-    broker = Broker(market, settings.data_dir, settings.account, settings.cash)
+    brokerage = Brokerage(market, Store(settings.data_dir), settings.account, settings.cash)
     feed, stream = Feed(market), AccountStream()
-    broker.notify = stream.push
-    tokens: dict[str, datetime] = {}
+    brokerage.connect(stream.push)
+    tokens = Tokens(settings)
 
     async def move() -> None:
         interval = settings.step_ms / 1000
@@ -39,7 +48,7 @@ def build(settings: SimSettings) -> FastAPI:
             due = max(due + interval, time.monotonic())
             await asyncio.sleep(due - time.monotonic())
             market.step(interval * settings.speed)
-            broker.match(market.now)
+            brokerage.step(market.now)
             feed.tick()
 
     @asynccontextmanager
@@ -49,23 +58,37 @@ def build(settings: SimSettings) -> FastAPI:
         moving.cancel()
 
     app = FastAPI(title="tastysim", lifespan=lifespan, openapi_url=None)
-    app.state.market, app.state.broker = market, broker
+    app.state.market, app.state.brokerage = market, brokerage
+    app.state.broker = brokerage.broker(settings.account)
 
     @app.middleware("http")
     async def authorize(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        if not request.url.path.startswith("/sim/") and "/" not in request.headers.get("user-agent", ""):
+            return Response("<html><h1>401 Authorization Required</h1></html>", 401, media_type="text/html")
+        if "0" < request.headers.get("accept-version", OLDEST_VERSION) < OLDEST_VERSION:
+            return refused(Refusal(406, 406, "The requested version is not supported."))
         if not request.url.path.startswith(PUBLIC):
-            if "/" not in request.headers.get("user-agent", ""):
-                return Response("<html><h1>401 Authorization Required</h1></html>", 401, media_type="text/html")
-            token = request.headers.get("authorization", "").removeprefix("Bearer ")
-            if tokens.get(token, datetime.min.replace(tzinfo=UTC)) < datetime.now(UTC):
-                return json_response(
-                    {"error": {"code": "token_invalid", "message": "This token is invalid or has expired"}}, 401
-                )
+            scopes = tokens.scopes(request.headers.get("authorization", "").removeprefix("Bearer "))
+            if scopes is None:
+                return refused(Refusal(401, "token_invalid", "This token is invalid or has expired"))
+            if ("trade" if _trades(request) else "read") not in scopes:
+                return refused(Refusal(403, "not_permitted", "User not permitted access"))
         return await call_next(request)
 
     @app.exception_handler(Refusal)
     async def refuse(_: Request, refusal: Refusal) -> Response:
         return refused(refusal)
+
+    @app.exception_handler(HTTPException)
+    async def unrouted(_: Request, error: HTTPException) -> Response:
+        status = 404 if error.status_code == 405 else error.status_code
+        return refused(Refusal(status, _CODES.get(status, "error"), str(error.detail)))
+
+    @app.exception_handler(RequestValidationError)
+    async def unreadable(_: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        reason = {"domain": str(first["loc"][-1]), "reason": str(first["msg"])}
+        return refused(Refusal(400, "validation_error", "Request validation failed", [reason]))
 
     @app.websocket("/dxlink")
     async def dxlink(socket: WebSocket) -> None:
@@ -75,5 +98,10 @@ def build(settings: SimSettings) -> FastAPI:
     async def streamer(socket: WebSocket) -> None:
         await stream.serve(socket)
 
-    app.include_router(routes(settings, market, broker, tokens))
+    app.include_router(routes(market, brokerage, tokens))
     return app
+
+
+def _trades(request: Request) -> bool:
+    """Whether a request sends, changes or cancels an order."""
+    return request.method != "GET" and "/accounts/" in request.url.path and "orders" in request.url.path

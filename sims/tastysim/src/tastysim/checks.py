@@ -1,0 +1,110 @@
+"""What the broker checks before it takes an order. Where no code of the real one is known, the name says what it is."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from tastysim.market import Market
+from tastysim.orders import SIGNS, TIMES_IN_FORCE, TYPES, Order, Refusal, invalid, preflight, stamp
+
+_PRICED, _TRIGGERED = ("Limit", "Stop Limit"), ("Stop", "Stop Limit")
+
+
+def read_order(market: Market, account: str, body: Any, now: datetime) -> Order:
+    """An order from a request's body, unnumbered. Raises Refusal when the broker would refuse it whatever is held."""
+    if not isinstance(body, dict):
+        raise Refusal(400, "invalid_request", "The request is not a JSON object")
+    legs = body.get("legs")
+    if not isinstance(legs, list) or not 1 <= len(legs) <= 4:
+        raise invalid("legs", "1 to 4 legs")
+    kind, force = body.get("order-type"), body.get("time-in-force", "Day")
+    if kind not in TYPES:
+        raise invalid("order-type", "does not have a valid value")
+    if force not in TIMES_IN_FORCE:
+        raise invalid("time-in-force", "does not have a valid value")
+    if kind == "Notional Market":
+        raise preflight("instrument_validation_failed", "No instrument here is eligible for fractional quantities.")
+    checked = [_leg(market, leg) for leg in legs]
+    underlyings = {underlying_of(market, leg["symbol"]) for leg in checked}
+    if len({leg["symbol"] for leg in checked}) < len(checked) or len(underlyings) > 1:
+        raise preflight("invalid_legs", "Legs have distinct symbols of one underlying.")
+    order = Order(
+        0, account, checked, None, "Received", stamp(now), int(now.timestamp() * 1000), body.get("external-identifier"),
+        underlying=underlyings.pop(), order_type=kind, time_in_force=force, source=body.get("source"),
+        preflight_id=None if body.get("preflight-id") is None else str(body["preflight-id"]),
+    )  # fmt: skip
+    _priced(order, body)
+    _timed(order, body, now.date())
+    return order
+
+
+def _leg(market: Market, leg: Any) -> dict[str, Any]:
+    if not isinstance(leg, dict):
+        raise invalid("legs", "is not an object")
+    symbol, kind = str(leg.get("symbol", "")), leg.get("instrument-type", "Equity Option")
+    listed = symbol in market.row_of if kind == "Equity Option" else market.index_of(symbol) is not None
+    if kind not in ("Equity Option", "Equity") or not listed:
+        raise preflight("instrument_validation_failed", f"Instrument {symbol!r} is not active.")
+    quantity = _decimal(leg.get("quantity"), "legs.quantity")
+    if leg.get("action") not in SIGNS or quantity is None or quantity <= 0 or quantity != int(quantity):
+        raise invalid("legs", "action or quantity")
+    return {"symbol": symbol, "action": leg["action"], "quantity": int(quantity), "instrument-type": kind}
+
+
+def _priced(order: Order, body: dict[str, Any]) -> None:
+    price, kind = _decimal(body.get("price"), "price"), order.order_type
+    if kind in _PRICED:
+        if price is None:
+            raise invalid("price", "is missing")
+        debit, signs = body.get("price-effect") == "Debit", {SIGNS[leg["action"]] for leg in order.legs}
+        if signs == {1} and not debit:
+            raise preflight("cant_buy_for_credit", "You cannot buy for a credit.")
+        if signs == {-1} and debit:
+            raise preflight("cant_sell_for_debit", "You cannot sell for a debit.")
+        order.price = -abs(price) if debit else abs(price)
+    elif price is not None:
+        raise preflight("order_must_omit_price", f"{kind} orders must omit the price.")
+    trigger = _decimal(body.get("stop-trigger"), "stop-trigger")
+    if kind in _TRIGGERED and (trigger is None or trigger <= 0):
+        raise invalid("stop-trigger", "is missing")
+    order.stop_trigger = trigger if kind in _TRIGGERED else None
+    if kind == "Market" and len(order.legs) > 1:
+        raise preflight("market_orders_single_leg", "Market orders have one leg.")
+
+
+def _timed(order: Order, body: dict[str, Any], today: date) -> None:
+    if order.order_type == "Market" and order.time_in_force in ("GTC", "GTD"):
+        raise preflight("gtc_market_orders_not_supported", "GTC/GTD Market orders are not supported.")
+    if order.time_in_force != "GTD":
+        return
+    try:
+        until = date.fromisoformat(str(body.get("gtc-date")))
+    except ValueError:
+        raise invalid("gtc-date", "is missing or is not a date") from None
+    if until < today:
+        raise invalid("gtc-date", "is past")
+    order.gtc_date = until.isoformat()
+
+
+def _decimal(value: Any, name: str) -> Decimal | None:
+    if value is None:
+        return None
+    try:
+        found = Decimal(str(value))
+    except InvalidOperation:
+        raise invalid(name, "is not a number") from None
+    if not found.is_finite():
+        raise invalid(name, "is not a number")
+    return found
+
+
+def underlying_of(market: Market, symbol: str) -> str:
+    """Underlying of a contract or an equity; the root for one that is no longer listed."""
+    row = market.row_of.get(symbol)
+    if row is not None:
+        for name, rows in market.rows.items():
+            if rows.start <= row < rows.stop:
+                return name
+    return symbol if market.index_of(symbol) is not None else symbol[:6].rstrip()

@@ -1,0 +1,234 @@
+"""Accounts over REST: status, balances, positions, transactions, value, margin."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from optionmath.sessions import market_date
+from tastysim import shapes, valuation
+from tastysim.answers import body_of, day, many, moment, one, paged, several, within, yes
+from tastysim.broker import Broker
+from tastysim.brokerage import Brokerage
+from tastysim.market import RATE
+from tastysim.orders import Refusal, invalid
+
+_BACK = {
+    "1d": timedelta(days=1), "1w": timedelta(weeks=1), "1m": timedelta(days=30), "3m": timedelta(days=91),
+    "6m": timedelta(days=182), "1y": timedelta(days=365), "all": timedelta(days=36_500),
+}  # fmt: skip
+_CANDLES_MAX = 500
+
+
+def routes(brokerage: Brokerage) -> APIRouter:
+    """Everything about one account except its orders."""
+    api, broker = APIRouter(), brokerage.broker
+
+    @api.get("/customers/{customer}/accounts")
+    async def accounts(request: Request, customer: str) -> Response:
+        rows = [{"account": shapes.account(each), "authority-level": "owner"} for each in brokerage.brokers.values()]
+        return many(request, rows)
+
+    @api.get("/customers/{customer}/accounts/{number}")
+    async def account(request: Request, customer: str, number: str) -> Response:
+        return one(request, shapes.account(broker(number)))
+
+    @api.get("/customers/{customer}")
+    async def customer(request: Request, customer: str) -> Response:
+        if customer != "me":
+            raise Refusal(404, "record_not_found", f"Couldn't find customer {customer}")
+        return one(request, shapes.customer())
+
+    @api.get("/accounts/{number}/trading-status")
+    async def status(request: Request, number: str) -> Response:
+        return one(request, shapes.trading_status(broker(number)))
+
+    @api.get("/accounts/{number}/balances")
+    async def balances(request: Request, number: str) -> Response:
+        return many(request, [shapes.balance(broker(number))])
+
+    @api.get("/accounts/{number}/balances/{currency}")
+    async def balance(request: Request, number: str, currency: str) -> Response:
+        if currency != "USD":
+            raise Refusal(404, "record_not_found", f"Couldn't find a balance in {currency}")
+        return one(request, shapes.balance(broker(number)))
+
+    @api.get("/accounts/{number}/balance-snapshots")
+    async def snapshots(request: Request, number: str) -> Response:
+        broker(number)
+        rows = brokerage.snapshots(number, request.query_params.get("time-of-day", ""))
+        exact, first, last = (day(request, each) for each in ("snapshot-date", "start-date", "end-date"))
+        return paged(request, [row for row in rows if _between(row["snapshot-date"], exact, first, last)], 250)
+
+    @api.get("/accounts/{number}/positions")
+    async def positions(request: Request, number: str) -> Response:
+        return many(request, _positions(request, broker(number)))
+
+    @api.get("/accounts/{number}/transactions")
+    async def transactions(request: Request, number: str) -> Response:
+        rows = [row for row in broker(number).store.rows("transactions", number) if _matches(request, row)]
+        descending = request.query_params.get("sort", "Desc") == "Desc"
+        return paged(request, rows[::-1] if descending else rows, 250)
+
+    @api.get("/accounts/{number}/transactions/total-fees")
+    async def total_fees(request: Request, number: str) -> Response:
+        asked = (day(request, "date") or market_date(brokerage.market.now)).isoformat()
+        total = Decimal(0)
+        for row in broker(number).store.rows("transactions", number):
+            if row["transaction-date"] == asked:
+                names = ("commission", "clearing-fees", "regulatory-fees")
+                total += sum((Decimal(row.get(name, "0")) for name in names), Decimal(0))
+        return one(request, valuation.signed("total-fees", -total))
+
+    @api.get("/accounts/{number}/transactions/{identity}")
+    async def transaction(request: Request, number: str, identity: int) -> Response:
+        found = [row for row in broker(number).store.rows("transactions", number) if row["id"] == identity]
+        if not found:
+            raise Refusal(404, "record_not_found", f"Couldn't find transaction {identity}")
+        return one(request, found[0])
+
+    @api.get("/accounts/{number}/net-liq")
+    async def net_liq(request: Request, number: str) -> Response:
+        found, minute = broker(number), int(brokerage.market.now.timestamp() // 60)
+        value = str(found.net_liq())
+        return one(request, _candle((minute, value, value, value, value), found))
+
+    @api.get("/accounts/{number}/net-liq/history")
+    async def net_liq_history(request: Request, number: str) -> Response:
+        return many(request, _history(request, brokerage, broker(number)))
+
+    @api.get("/accounts/{number}/position-limit")
+    async def limit(request: Request, number: str) -> Response:
+        broker(number)
+        sizes = ("equity-order-size", "equity-option-order-size", "underlying-opening-order-limit",
+                 "equity-position-size", "equity-option-position-size")  # fmt: skip
+        none = ("future-order-size", "future-option-order-size", "future-position-size", "future-option-position-size")
+        return one(
+            request, {"id": 1, "account-number": number, **dict.fromkeys(sizes, 10**6), **dict.fromkeys(none, 0)}
+        )
+
+    @api.get("/accounts/{number}/margin-requirements/{symbol:path}/effective")
+    async def effective(request: Request, number: str, symbol: str) -> Response:
+        broker(number)
+        if brokerage.market.index_of(symbol) is None:
+            raise Refusal(404, "record_not_found", f"Couldn't find margin requirements of {symbol}")
+        equity, naked = str(valuation.EQUITY_RATE), str(valuation.NAKED_RATE)
+        return one(
+            request,
+            {
+                "underlying-symbol": symbol, "long-equity-initial": equity, "long-equity-maintenance": equity,
+                "short-equity-initial": equity, "short-equity-maintenance": equity, "naked-option-standard": naked,
+                "naked-option-minimum": "0.0", "naked-option-floor": "0.0", "is-deleted": False,
+            },
+        )  # fmt: skip
+
+    @api.get("/margin/accounts/{number}/requirements")
+    async def requirements(request: Request, number: str) -> Response:
+        return one(request, shapes.margin_report(broker(number)))
+
+    @api.post("/margin/accounts/{number}/dry-run")
+    async def dry_run(request: Request, number: str) -> Response:
+        return one(request, _margin(broker(number), await body_of(request)))
+
+    @api.get("/margin-requirements-public-configuration")
+    async def configuration(request: Request) -> Response:
+        return one(request, {"risk-free-rate": str(RATE)})
+
+    return api
+
+
+def _between(text: str, exact: Any, first: Any, last: Any) -> bool:
+    its = datetime.fromisoformat(text).date()
+    return (exact is None or its == exact) and (first is None or its >= first) and (last is None or its <= last)
+
+
+def _positions(request: Request, broker: Broker) -> list[dict[str, Any]]:
+    symbols = list(broker.positions)
+    if yes(request, "include-closed-positions"):
+        symbols += [each for each in broker.realized if each != "day" and each not in broker.positions]
+    rows = [shapes.position(broker, symbol, marks=yes(request, "include-marks")) for symbol in symbols]
+    asked = request.query_params
+    underlyings = several(request, "underlying-symbol")
+    return [
+        row for row in rows
+        if (not underlyings or row["underlying-symbol"] in underlyings)
+        and asked.get("symbol") in (None, row["symbol"])
+        and asked.get("instrument-type") in (None, row["instrument-type"])
+    ]  # fmt: skip
+
+
+def _matches(request: Request, row: dict[str, Any]) -> bool:
+    asked = request.query_params
+    types, sub_types = several(request, "types"), several(request, "sub-type")
+    its_day = datetime.fromisoformat(row["transaction-date"]).date()
+    return (
+        within(request, datetime.fromisoformat(row["executed-at"]), its_day)
+        and (not types or row["transaction-type"] in types)
+        and (not sub_types or row["transaction-sub-type"] in sub_types)
+        and all(
+            asked.get(name) in (None, row.get(key))
+            for name, key in (
+                ("type", "transaction-type"), ("action", "action"), ("symbol", "symbol"), ("currency", "currency"),
+                ("instrument-type", "instrument-type"), ("underlying-symbol", "underlying-symbol"),
+            )
+        )
+        and asked.get("futures-symbol") is None
+    )  # fmt: skip
+
+
+def _history(request: Request, brokerage: Brokerage, broker: Broker) -> list[dict[str, Any]]:
+    """Value over time in at most 500 candles: minutes, joined as the range grows."""
+    now, start = brokerage.market.now, moment(request, "start-time")
+    if start is None:
+        back = _BACK.get(request.query_params.get("time-back", ""))
+        if back is None:
+            raise invalid("time-back", "time-back or start-time is missing")
+        start = now - back
+    end = moment(request, "end-time") or now
+    rows = brokerage.net_liq(broker.account, int(start.timestamp() // 60), int(end.timestamp() // 60))
+    step = max(1, -(-len(rows) // _CANDLES_MAX))
+    joined = []
+    for first in range(0, len(rows), step):
+        part = rows[first : first + step]
+        high, low = max(Decimal(row[2]) for row in part), min(Decimal(row[3]) for row in part)
+        joined.append(_candle((part[0][0], part[0][1], str(high), str(low), part[-1][4]), broker))
+    return joined
+
+
+def _candle(row: tuple[int, str, str, str, str], broker: Broker) -> dict[str, Any]:
+    names = ("open", "high", "low", "close")
+    at = datetime.fromtimestamp(row[0] * 60, broker.market.now.tzinfo)
+    return {
+        **dict(zip(names, row[1:], strict=True)),
+        **{f"pending-cash-{name}": "0.0" for name in names},
+        **{f"total-{name}": value for name, value in zip(names, row[1:], strict=True)},
+        "time": at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+
+
+def _margin(broker: Broker, body: Any) -> dict[str, Any]:
+    """The margin of the order's underlying without it and with it."""
+    order = broker.checked(body, broker.market.now, held=True)
+    held = {symbol: quantity for symbol, (quantity, _) in broker.positions.items()}
+    before = valuation.by_underlying(broker.market, held).get(order.underlying, Decimal(0))
+    for symbol, quantity in order.unit_legs:
+        held[symbol] = held.get(symbol, 0) + quantity * order.units
+    after = valuation.by_underlying(broker.market, held).get(order.underlying, Decimal(0))
+    marks = {leg["symbol"]: str(valuation.mark(broker.market, leg["symbol"])) for leg in order.legs}
+    effect = broker.buying_power_effect(order)
+
+    def result(amount: Decimal) -> dict[str, Any]:
+        return {
+            "code": order.underlying, "description": order.underlying, "underlying-symbol": order.underlying,
+            "underlying-type": "Equity", "underlying-price": str(valuation.mark(broker.market, order.underlying)),
+            "margin-calculation-type": "Reg T", **valuation.signed("margin-requirement", -amount),
+            **valuation.signed("maintenance-requirement", -amount), "marks": marks, "order-ids": [],
+            "calculated-at": broker.market.now.isoformat(),
+        }  # fmt: skip
+
+    impact = {"buying-power-impact": effect["impact"], "buying-power-impact-effect": effect["effect"]}
+    wire = order.as_wire() | {"id": "dry-run-0", "size": "0"}
+    return {"orders": [wire], "last-results": result(after) | impact, "base-results": result(before)}

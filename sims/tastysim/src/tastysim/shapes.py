@@ -1,0 +1,181 @@
+"""The shapes of accounts, balances and positions, complete as the interface sends them."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from optionmath.sessions import market_date
+from tastysim import valuation
+from tastysim.orders import stamp
+
+if TYPE_CHECKING:
+    from tastysim.broker import Broker
+
+_OPENED = "2024-01-02T00:00:00.000+00:00"
+_ADDRESS = {
+    "street-one": "1 Simulator Way", "city": "Chicago", "state-region": "IL", "postal-code": "60601", "country": "USA",
+    "is-domestic": True, "is-foreign": False,
+}  # fmt: skip
+
+
+def customer() -> dict[str, Any]:
+    """The one customer of the simulator."""
+    kinds = [{"name": "Margin", "is_margin": True}, {"name": "Cash", "is_margin": False}]
+    return {
+        "id": "me", "first-name": "Simulated", "last-name": "Customer", "email": "customer@example.com",
+        "address": _ADDRESS, "mailing-address": _ADDRESS, "birth-date": "1990-01-01", "created-at": _OPENED,
+        "external-id": "SIM", "user-id": "1", "is-foreign": False, "usa-citizenship-type": "Citizen",
+        "mobile-phone-number": "+13125550100", "tax-number-type": "SSN", "subject-to-tax-withholding": False,
+        "has-industry-affiliation": False, "has-listed-affiliation": False, "has-political-affiliation": False,
+        "has-delayed-quotes": False, "has-pending-or-approved-application": True, "is-professional": False,
+        "permitted-account-types": [
+            {
+                "name": "Individual", "description": "Individual", "is_tax_advantaged": False,
+                "is_publicly_available": True, "has_multiple_owners": False, "margin_types": kinds,
+            }
+        ],
+    }  # fmt: skip
+
+
+def account(broker: Broker) -> dict[str, Any]:
+    """An account."""
+    return {
+        "account-number": broker.account, "account-type-name": "Individual", "created-at": _OPENED,
+        "opened-at": _OPENED, "day-trader-status": False, "investment-objective": "SPECULATION",
+        "is-closed": broker.flags["is-closed"], "is-firm-error": False, "is-firm-proprietary": False,
+        "is-foreign": False, "is-futures-approved": False, "margin-or-cash": broker.margin_or_cash,
+        "nickname": "Simulated", "suitable-options-level": "No Restrictions", "external-id": f"SIM-{broker.account}",
+    }  # fmt: skip
+
+
+_FALSE = (
+    "has-intraday-equities-margin", "is-aggregated-at-clearing", "is-cryptocurrency-closing-only",
+    "is-cryptocurrency-enabled", "is-full-equity-margin-required", "is-futures-closing-only",
+    "is-futures-intra-day-enabled", "is-futures-enabled", "is-in-day-trade-equity-maintenance-call",
+    "is-in-margin-call", "is-pattern-day-trader", "is-small-notional-futures-intra-day-enabled",
+    "is-roll-the-day-forward-enabled", "are-far-otm-net-options-restricted", "is-equity-offering-enabled",
+    "is-equity-offering-closing-only", "is-portfolio-margin-enabled",
+)  # fmt: skip
+"""What is not simulated is not switched on."""
+
+
+def trading_status(broker: Broker) -> dict[str, Any]:
+    """What the account may do."""
+    return {
+        **dict.fromkeys(_FALSE, False), **broker.flags, "account-number": broker.account, "day-trade-count": 0,
+        "equities-margin-calculation-type": "Reg T" if broker.margin_or_cash == "Margin" else "Cash",
+        "fee-schedule-name": "default", "futures-margin-rate-multiplier": "0.0", "id": 1,
+        "options-level": "No Restrictions", "short-calls-enabled": True,
+        "small-notional-futures-margin-rate-multiplier": "0.0", "updated-at": stamp(broker.market.now),
+    }  # fmt: skip
+
+
+_BALANCE_ZEROS = (
+    "long-equity-value",
+    "short-equity-value",
+    "long-futures-value",
+    "short-futures-value",
+    "long-futures-derivative-value",
+    "short-futures-derivative-value",
+    "long-margineable-value",
+    "short-margineable-value",
+    "futures-margin-requirement",
+    "maintenance-call-value",
+    "reg-t-call-value",
+    "day-trading-call-value",
+    "day-equity-call-value",
+    "pending-cash",
+    "long-cryptocurrency-value",
+    "short-cryptocurrency-value",
+    "cryptocurrency-margin-requirement",
+    "bond-margin-requirement",
+    "unsettled-cryptocurrency-fiat-amount",
+    "closed-loop-available-balance",
+    "equity-offering-margin-requirement",
+    "long-bond-value",
+    "futures-overnight-margin-requirement",
+    "futures-intraday-margin-requirement",
+    "pending-margin-interest",
+    "effective-cryptocurrency-buying-power",
+)
+"""What this account never has: only options and cash are simulated."""
+
+
+def balance(broker: Broker) -> dict[str, Any]:
+    """Balances now."""
+    power, required = str(broker.buying_power()), str(broker.requirement())
+    net_liq, cash = str(broker.net_liq()), str(broker.cash)
+    sides = {(option, long): Decimal(0) for option in (True, False) for long in (True, False)}
+    for symbol in broker.positions:
+        value = broker.value(symbol)
+        sides[valuation.is_option(symbol), value >= 0] += abs(value)
+    return {
+        **dict.fromkeys(_BALANCE_ZEROS, "0.0"),
+        "account-number": broker.account, "currency": "USD", "cash-balance": cash, "net-liquidating-value": net_liq,
+        "long-derivative-value": str(sides[True, True]), "short-derivative-value": str(sides[True, False]),
+        "long-equity-value": str(sides[False, True]), "short-equity-value": str(sides[False, False]),
+        "long-margineable-value": str(sides[False, True]), "short-margineable-value": str(sides[False, False]),
+        "margin-equity": net_liq, "equity-buying-power": power, "derivative-buying-power": power,
+        "day-trading-buying-power": power, "available-trading-funds": power, "maintenance-requirement": required,
+        "reg-t-margin-requirement": required, "used-derivative-buying-power": required, "maintenance-excess": power,
+        "cash-available-to-withdraw": power, "day-trade-excess": power, "pending-cash-effect": "None",
+        "unsettled-cryptocurrency-fiat-effect": "None", "buying-power-adjustment": "0.0",
+        "buying-power-adjustment-effect": "None", "snapshot-date": market_date(broker.market.now).isoformat(),
+        "updated-at": stamp(broker.market.now),
+    }  # fmt: skip
+
+
+def position(broker: Broker, symbol: str, *, marks: bool = True) -> dict[str, Any]:
+    """A position; one that was closed today has the quantity zero."""
+    quantity, average = broker.positions.get(symbol, (0, Decimal(0)))
+    mark, at = valuation.mark(broker.market, symbol), stamp(broker.market.now)
+    opened, changed = broker.times.get(symbol, (at, at))
+    gain, today = Decimal(broker.realized.get(symbol, "0")), market_date(broker.market.now).isoformat()
+    found = {
+        "account-number": broker.account, "symbol": symbol,
+        "instrument-type": "Equity Option" if valuation.is_option(symbol) else "Equity",
+        "underlying-symbol": broker.underlying_of(symbol), "quantity": abs(quantity),
+        "quantity-direction": "Long" if quantity > 0 else "Short" if quantity < 0 else "Zero",
+        "close-price": str(mark), "average-open-price": str(average), "multiplier": valuation.multiplier(symbol),
+        "average-yearly-market-close-price": str(average), "average-daily-market-close-price": str(mark),
+        "cost-effect": "Credit" if quantity > 0 else "Debit" if quantity < 0 else "None", "is-suppressed": False,
+        "is-frozen": False, "restricted-quantity": 0, **valuation.signed("realized-day-gain", gain),
+        "realized-day-gain-date": today, **valuation.signed("realized-today", gain), "realized-today-date": today,
+        "created-at": opened, "updated-at": changed,
+    }  # fmt: skip
+    if marks:
+        found |= {"mark-price": str(mark), "mark": str(abs(mark * quantity * valuation.multiplier(symbol)))}
+    return found
+
+
+def margin_report(broker: Broker) -> dict[str, Any]:
+    """Margin in total and per underlying."""
+    signed = valuation.signed
+    held = {symbol: quantity for symbol, (quantity, _) in broker.positions.items()}
+    groups = []
+    for name, amount in sorted(valuation.by_underlying(broker.market, held).items()):
+        entries = [
+            {
+                "instrument-symbol": symbol, "instrument-type": position(broker, symbol)["instrument-type"],
+                "quantity": f"{quantity}.0", "close-price": str(valuation.mark(broker.market, symbol)),
+                "fixing-price": "NaN",
+            }
+            for symbol, quantity in held.items() if broker.underlying_of(symbol) == name
+        ]  # fmt: skip
+        both = signed("margin-requirement", -amount) | signed("maintenance-requirement", -amount)
+        both |= signed("buying-power", -amount) | {"margin-calculation-type": "Reg T"}
+        groups.append(
+            {"description": name, "code": name, "underlying-symbol": name, "underlying-type": "Equity", **both,
+             "groups": [{"description": "POSITIONS", "includes-working-order": False, "position-entries": entries,
+                         **both}]}
+        )  # fmt: skip
+    required, power = broker.requirement(), broker.buying_power()
+    return {
+        "account-number": broker.account, "description": "Total", "margin-calculation-type": "Reg T",
+        "option-level": "No Restrictions", **signed("margin-requirement", -required),
+        **signed("maintenance-requirement", -required), **signed("margin-equity", broker.net_liq()),
+        **signed("option-buying-power", power), **signed("reg-t-margin-requirement", -required),
+        **signed("reg-t-option-buying-power", power), **signed("maintenance-excess", power), "groups": groups,
+        "last-state-timestamp": int(broker.market.now.timestamp() * 1000),
+    }  # fmt: skip
