@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from tastyclient.dxlink_compiled import CompiledReader
-from tastyclient.dxlink_decode import COMPILED_BYTES_MIN, Decoder, Layout, SymbolTable
+from tastyclient.dxlink_decode import COMPILED_BYTES_MIN, Decoder, Layout, RowColumns, SymbolTable
 from tastyclient.dxlink_errors import FrameError, ProtocolError, ServerError, TokenRefusedError
 from tastyclient.dxlink_subscriptions import NO_LIMITS, Key, Limits, Wanted, row
 from tastyclient.events import EVENT_FIELDS, FIELDS, Columns
@@ -123,8 +123,11 @@ class DXLink:
         self.server_patience_seconds = float(KEEPALIVE_SECONDS)
         self._outgoing.clear()
         self._channels = {number: _Open(plan) for number, plan in self.plans.items()}
-        layouts = {event_type: Layout(event_type, names) for event_type, names in self.fields.items()}
-        self._layouts = {number: dict(layouts) for number in self.plans}
+        self._layouts = {
+            number: {event_type: Layout(event_type, names, number) for event_type, names in self.fields.items()}
+            for number in self.plans
+        }
+        self._decoder.forget()
         patience = self.keepalive_seconds
         self._send("SETUP", 0, version=VERSION, keepaliveTimeout=patience, acceptKeepaliveTimeout=patience)
 
@@ -192,7 +195,19 @@ class DXLink:
             message = orjson.loads(text)
         except (orjson.JSONDecodeError, UnicodeEncodeError, RecursionError) as error:
             raise FrameError(f"not JSON: {error}") from None
-        if message.__class__ is not dict:
+        try:
+            kind, values = message["data"]
+            layout = self._layouts[message["channel"]][kind]
+            plain = message["type"] == "FEED_DATA" and values.__class__ is list
+        except (KeyError, TypeError, ValueError):
+            plain = False
+        if plain and len(values) == layout.width:
+            return [RowColumns(layout, values, self.symbols)]
+        return self._read(message)
+
+    def _read(self, message: object) -> list[Columns]:
+        """Any message; the commonest kind, one event, has been read already when it was well-formed."""
+        if not isinstance(message, dict):
             raise FrameError(f"a message is an object, this is {type(message).__name__}")
         kind = message.get("type")
         if kind == "FEED_DATA":
@@ -298,10 +313,11 @@ class DXLink:
             if not all(isinstance(name, str) for name in names):
                 raise FrameError(f"FEED_CONFIG.eventFields.{event_type[:40]} names a field that is not text")
             if event_type in EVENT_FIELDS:
-                layouts[event_type] = Layout(event_type, names)
+                layouts[event_type] = Layout(event_type, names, channel.plan.number)
             else:
                 self._count(event_type)
         self._layouts[channel.plan.number].update(layouts)
+        self._decoder.forget()
 
     def _data(self, number: object, data: object) -> list[Columns]:
         layouts = self._layouts.get(number) if number.__class__ is int else None
@@ -314,10 +330,6 @@ class DXLink:
         return self._compact(layouts, data)
 
     def _compact(self, layouts: Mapping[str, Layout], data: list[Any]) -> list[Columns]:
-        if len(data) == 2 and data[0].__class__ is str and data[1].__class__ is list and data[1]:
-            only = layouts.get(data[0])
-            if only is not None:
-                return [self._decoder.compact(only, data[1])]
         if len(data) % 2:
             raise FrameError("COMPACT data is pairs of type and values")
         found = []

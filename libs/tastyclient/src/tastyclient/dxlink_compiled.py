@@ -66,7 +66,7 @@ class CompiledReader:
     def _number(self, kernels: ModuleType, names: Sequence[str]) -> None:
         """Take over symbols that are new in the table; it only ever grows."""
         known = len(self._offsets) - 1
-        fresh = [name.encode() for name in names[known:]]
+        fresh = [_letters(name) for name in names[known:]]
         ends = self._offsets[-1] + np.cumsum([len(each) for each in fresh], dtype=np.int64)
         self._keys = np.concatenate((self._keys, np.frombuffer(b"".join(fresh), np.uint8)))
         self._offsets = np.concatenate((self._offsets, ends))
@@ -86,3 +86,9 @@ class CompiledReader:
         status, _, block = compact.read_columns(letters, 0, codes, table, keys, offsets)
         if status != compact.DONE or block[1, 0] != 1.5:
             raise RuntimeError("the compiled reader misreads a frame")
+
+
+def _letters(name: str) -> bytes:
+    """A symbol as it stands in a frame. One that needs escapes becomes what no frame holds: it is read generally."""
+    plain = name.isascii() and name.isprintable() and not any(letter in name for letter in '"\\')
+    return name.encode() if plain else b'"'

@@ -1,8 +1,8 @@
 """FEED_DATA → columns, COMPACT and FULL: orjson and packed rows for few events, the compiled reader for many.
 
-Measured (CPU, 12-field quotes): the general reader costs 1.6 to 2 times the parsing of the JSON alone, the compiled one
-0.9 to 1.3 times from 20 events on. It is loaded apart from the start of a service, since numba takes longer to import
-than it saves in the first millions of events.
+Measured (CPU, frames of 50 events and more, `bench` P3): the general reader costs 1.5 to 3.2 times the parsing of the
+JSON alone, the compiled one 0.8 to 1.4 times. That one takes 1.2 CPU-seconds to load with a warm cache, 3 with a cold
+one, and 130 MiB; it saves about 0.3 µs an event. So it is loaded apart from the start of a service, and late.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import struct
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from operator import itemgetter
 from typing import Any
@@ -25,9 +25,11 @@ from tastyclient.events import Columns, FieldKind, Floats, Ints, Lazy, field_kin
 _WORDS: Mapping[object, float] = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf, None: np.nan}
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?", re.ASCII)
 _NO_TEXT = frozenset({None, "NaN", "\x00"})
-_HEAD = re.compile(rb'\{"type":"FEED_DATA","channel":(\d{1,9}),"data":\["([A-Za-z]{1,40})",\[')
+_HEAD = re.compile(rb'\{"type":"FEED_DATA","channel":(0|[1-9]\d{0,8}),"data":\["([A-Za-z]{1,40})",\[')
+_HEAD_BYTES_MAX = 120
 _NEXT = re.compile(rb',"([A-Za-z]{1,40})",\[')
 _INTEGER_END = 1 << 63
+_FLOAT = np.dtype(np.float64)
 COMPILED_BYTES_MIN = 800
 """Shorter frames cost less in the general reader (about eight events)."""
 
@@ -53,13 +55,13 @@ class SymbolTable:
 class Layout:
     """The order of one event type's values on one channel."""
 
-    def __init__(self, event_type: str, names: Sequence[str]) -> None:
+    def __init__(self, event_type: str, names: Sequence[str], channel: int) -> None:
         """FrameError without a symbol field or with a field named twice."""
         if names.count("eventSymbol") != 1 or len(set(names)) != len(names):
             raise FrameError(
                 f"the fields of {event_type} must name eventSymbol once and none twice: {list(names)[:40]}"
             )
-        self.event_type, self.names, self.width = event_type, tuple(names), len(names)
+        self.event_type, self.names, self.width, self.channel = event_type, tuple(names), len(names), channel
         self.kinds = tuple(field_kind(name) for name in names)
         self.symbol_at = self.names.index("eventSymbol")
         self.numbers = self._of(FieldKind.NUMBER)
@@ -69,9 +71,10 @@ class Layout:
         others = sorted(set(range(self.width)) - set(self.numbers.values()), reverse=True)
         self.deletions = tuple((position, self.width - index) for index, position in enumerate(others))
         """Slices to delete one after the other so that numbers alone remain: position and stride."""
+        self.number_at = {name: index for index, name in enumerate(self.numbers)}
         self.row_shape = (len(self.numbers), 1)
-        self.row_packer = struct.Struct(f"{len(self.numbers)}d")
-        self.row_numbers = _picker(list(self.numbers.values()))
+        self.row_pack = struct.Struct(f"{len(self.numbers)}d{len(self.integers)}q").pack
+        self.row_values = _picker([*self.numbers.values(), *self.integers.values()])
         self.row_texts = _picker([self.symbol_at, *self.texts.values()])
         self.codes: npt.NDArray[np.int8] = np.array([list(FieldKind).index(kind) for kind in self.kinds], np.int8)
 
@@ -94,22 +97,21 @@ class Decoder:
     def __init__(self, table: SymbolTable, compiled: CompiledReader | None = None) -> None:
         self.table = table
         self._compiled = compiled
+        self._heads: dict[bytes, Layout] = {}
 
     def compiled_frame(self, text: bytes, layouts: Mapping[int, Mapping[str, Layout]]) -> list[Columns] | None:
         """Columns of a whole FEED_DATA message, or None: then the general way decides what it is."""
         reader = self._compiled
         if reader is None or reader.kernels is None:
             return None
-        head = _HEAD.match(text)
-        if head is None or (types := layouts.get(int(head[1]))) is None:
+        at = text.find(b'",[', 0, _HEAD_BYTES_MAX) + 3
+        layout = self._heads.get(text[:at]) or self._head(text[:at], layouts)
+        if layout is None:
             return None
         found: list[Columns] = []
-        letters, at, name = np.frombuffer(text, np.uint8), head.end(), head[2]
+        letters, names = np.frombuffer(text, np.uint8), self.table.names
         while True:
-            layout = types.get(name.decode())
-            if layout is None:
-                return None
-            answer = reader.columns(letters, at, layout.codes, self.table.names)
+            answer = reader.columns(letters, at, layout.codes, names)
             if answer is None:
                 return None
             at, block = answer
@@ -117,22 +119,56 @@ class Decoder:
             if text[at:] == b"]}":
                 return found
             more = _NEXT.match(text, at)
-            if more is None:
+            layout = layouts[layout.channel].get(more[1].decode()) if more is not None else None
+            if more is None or layout is None:
                 return None
-            at, name = more.end(), more[1]
+            at = more.end()
+
+    def _head(self, head: bytes, layouts: Mapping[int, Mapping[str, Layout]]) -> Layout | None:
+        """Layout of the values that follow the head of a message."""
+        read = _HEAD.fullmatch(head)
+        found = layouts.get(int(read[1]), {}).get(read[2].decode()) if read is not None else None
+        if found is not None:
+            self._heads[head] = found
+        return found
+
+    def forget(self) -> None:
+        """Layouts have changed."""
+        self._heads.clear()
 
     def compact(self, layout: Layout, values: list[Any]) -> Columns:
         """Columns of one flat array, which is used up. FrameError naming what does not fit."""
         width = layout.width
         if len(values) == width:
-            return _RowColumns(layout, values, self.table)
+            return RowColumns(layout, values, self.table)
         if len(values) % width:
             raise FrameError(f"{layout.event_type} data of {len(values)} values does not fit its {width} fields")
         return _PackedColumns(layout, len(values) // width, values, self.table)
 
 
-class _RowColumns(Columns):
+class _Named(Mapping[str, Floats]):
+    """Rows of a block by name; each is cut out when asked for."""
+
+    __slots__ = ("_at", "_block")
+
+    def __init__(self, at: Mapping[str, int], block: Floats) -> None:
+        self._at, self._block = at, block
+
+    def __getitem__(self, name: str) -> Floats:
+        row: Floats = self._block[self._at[name]]
+        return row
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._at)
+
+    def __len__(self) -> int:
+        return len(self._at)
+
+
+class RowColumns(Columns):
     """One event: its values stay as they are, checked."""
+
+    _size = 1
 
     def __init__(self, layout: Layout, row: list[Any], table: SymbolTable) -> None:
         texts = layout.row_texts(row)
@@ -143,20 +179,21 @@ class _RowColumns(Columns):
                 raise FrameError(f"{layout.event_type} data names a symbol that is not text") from None
             for name, position in layout.texts.items():
                 _check_texts(layout.event_type, name, row[position : position + 1])
-        self.event_type, self.symbols, self._size = layout.event_type, [texts[0]], 1
+        self.event_type, self.symbols = layout.event_type, [texts[0]]
         self._layout, self._row, self._table = layout, row, table
-        if layout.integers:
-            self._check_integers()
         try:
-            self._packed = layout.row_packer.pack(*layout.row_numbers(row))
+            self._packed = layout.row_pack(*layout.row_values(row))
         except (struct.error, TypeError, OverflowError):
-            self._packed = layout.row_packer.pack(*_numbers(layout, list(layout.row_numbers(row))))
+            self._packed = self._pack_with_words()
 
-    def _check_integers(self) -> None:
+    def _pack_with_words(self) -> bytes:
         layout, row = self._layout, self._row
-        for name, position in layout.integers.items():
-            if row[position].__class__ is not int or not -_INTEGER_END <= row[position] < _INTEGER_END:
-                row[position] = int(_whole(layout.event_type, name, row[position : position + 1])[0])
+        numbers = _numbers(layout, [row[position] for position in layout.numbers.values()])
+        integers = [
+            int(_whole(layout.event_type, name, row[position : position + 1])[0])
+            for name, position in layout.integers.items()
+        ]
+        return layout.row_pack(*numbers, *integers)
 
     @Lazy
     def ids(self) -> Ints:
@@ -164,14 +201,16 @@ class _RowColumns(Columns):
 
     @Lazy
     def values(self) -> Mapping[str, Floats]:
-        return dict(zip(self._layout.numbers, self.numbers(), strict=True))
+        return _Named(self._layout.number_at, self.numbers())
 
     def numbers(self) -> Floats:
-        return np.ndarray(self._layout.row_shape, buffer=self._packed)
+        shape = self._layout.row_shape
+        return np.frombuffer(self._packed, _FLOAT, shape[0]).reshape(shape)
 
     @Lazy
     def integers(self) -> Mapping[str, Ints]:
-        return {name: np.array([self._row[position]], np.int64) for name, position in self._layout.integers.items()}
+        found = np.frombuffer(self._packed, np.int64)[len(self._layout.numbers) :]
+        return {name: found[index : index + 1] for index, name in enumerate(self._layout.integers)}
 
     @Lazy
     def texts(self) -> Mapping[str, list[str]]:
@@ -221,7 +260,7 @@ class _PackedColumns(Columns):
 
     @Lazy
     def values(self) -> Mapping[str, Floats]:
-        return dict(zip(self._layout.numbers, self.numbers(), strict=True))
+        return _Named(self._layout.number_at, self.numbers())
 
     def numbers(self) -> Floats:
         return np.frombuffer(self._packed).reshape(self._size, len(self._layout.numbers)).T
@@ -257,8 +296,7 @@ class _BlockColumns(Columns):
 
     @Lazy
     def values(self) -> Mapping[str, Floats]:
-        block = self._block
-        return {name: block[position] for name, position in self._layout.numbers.items()}
+        return _Named(self._layout.numbers, self._block)
 
     def numbers(self) -> Floats:
         return self._block.take(self._layout.number_rows, axis=0)

@@ -28,8 +28,8 @@ TOKEN_SECONDS = 23.5 * 3600
 """A quote token lives 24 hours."""
 BAD_FRAMES_MAX = 20
 """So many unreadable messages in a row end a connection."""
-COMPILE_AFTER_EVENTS = 2_000_000
-"""The compiled reader saves about 0.1 µs an event and costs some CPU-seconds and memory: for a busy feed only."""
+COMPILE_AFTER_EVENTS = 10_000_000
+"""The compiled reader is loaded once a feed has cost as much as loading does: a quiet feed never pays for it."""
 
 
 @dataclass(slots=True)

@@ -24,6 +24,7 @@ DONE, OTHER = 0, 1
 
 QUOTE, BACKSLASH, COMMA, CLOSE, MINUS, PLUS, DOT, ZERO, NINE = 34, 92, 44, 93, 45, 43, 46, 48, 57
 EXPONENT_MAX = 22
+FNV_START, FNV_PRIME = 1469598103934665603, 1099511628211
 MANTISSA_MAX = 1 << 53
 INTEGER_MAX = (1 << 63) - 1
 POWERS = np.array([10.0**power for power in range(EXPONENT_MAX + 1)])
@@ -32,9 +33,9 @@ POWERS = np.array([10.0**power for power in range(EXPONENT_MAX + 1)])
 @njit(cache=True, error_model="numpy", nogil=True)
 def hashed(text: Bytes, start: int, end: int) -> np.uint64:
     """FNV-1a, folded."""
-    found = np.uint64(1469598103934665603)
+    found = np.uint64(FNV_START)
     for index in range(start, end):
-        found = (found ^ np.uint64(text[index])) * np.uint64(1099511628211)
+        found = (found ^ np.uint64(text[index])) * np.uint64(FNV_PRIME)
     return found ^ (found >> np.uint64(29))
 
 
@@ -50,10 +51,10 @@ def enter(table: Ints, keys: Bytes, offsets: Ints, first: int) -> None:
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def find(text: Bytes, start: int, end: int, table: Ints, keys: Bytes, offsets: Ints) -> int:
-    """The number of a symbol, or -1."""
+def find(text: Bytes, start: int, end: int, code: np.uint64, table: Ints, keys: Bytes, offsets: Ints) -> int:
+    """The number of a symbol whose hash is `code`, or -1."""
     mask = np.uint64(table.size - 1)
-    slot = hashed(text, start, end) & mask
+    slot = code & mask
     while True:
         number = table[slot]
         if number < 0:
@@ -141,15 +142,30 @@ def read_columns(
             letter = text[at]
             if letter == QUOTE:
                 start = at + 1
-                at = string_end(text, start, end)
-                if at < 0:
-                    return OTHER, start, columns
                 if kind == SYMBOL:
-                    number = find(text, start, at, table, keys, offsets)
+                    # the texts known are plain, so what is found needs no further look at its letters
+                    code = np.uint64(FNV_START)
+                    at = start
+                    while at < end and text[at] != QUOTE:
+                        code = (code ^ np.uint64(text[at])) * np.uint64(FNV_PRIME)
+                        at += 1
+                    number = find(text, start, at, code ^ (code >> np.uint64(29)), table, keys, offsets)
                     if number < 0:
                         return OTHER, start, columns
                     bits[position, events] = number
-                elif kind == TEXT:
+                    at += 1
+                    if at >= end:
+                        return OTHER, at, columns
+                    if text[at] == CLOSE and position == width - 1:
+                        return DONE, at + 1, columns[:, : events + 1]
+                    if text[at] != COMMA:
+                        return OTHER, at, columns
+                    at += 1
+                    continue
+                at = string_end(text, start, end)
+                if at < 0:
+                    return OTHER, start, columns
+                if kind == TEXT:
                     bits[position, events] = start + ((at - start) << 40)
                 elif kind == NUMBER:
                     value, known = missing_value(text, start, at)
