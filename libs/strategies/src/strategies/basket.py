@@ -135,8 +135,16 @@ def ranks(pool: Pool) -> Rows:
 
 
 def _best_first(objectives: Sequence[Floats]) -> Rows:
-    keys = [-column for column in reversed(objectives) if len(column) and np.ptp(column)]
-    return np.lexsort(keys) if keys else np.arange(len(objectives[0]))
+    """Positions by objectives, most important first, descending; equal ones in the order given."""
+    tied = np.ones(max(len(objectives[0]) - 1, 0), dtype=np.bool_)
+    in_order = True
+    for column in objectives:
+        step = column[1:] - column[:-1]
+        in_order = in_order and not np.any(tied & (step > 0))
+        tied &= step == 0
+    if in_order:
+        return np.arange(len(objectives[0]))
+    return np.lexsort([-column for column in reversed(objectives) if np.ptp(column)])
 
 
 def select(pool: Pool, rules: RuleSet, net_liq: float | None) -> Selection:

@@ -25,6 +25,8 @@ from strategies.verdict import Writer, rule_result
 
 BATCH_LEGS = 20_000
 """Usable contracts judged at a time: enough to keep a core busy, few enough to bound memory."""
+WORKERS = (os.cpu_count() or 1) + 1
+"""One more than there are cores: one packs columns under the interpreter's lock while the others compute."""
 PASSED_WRITTEN = 60
 """Candidates written with every reason, best first; the basket's are written besides, all that passed are counted."""
 
@@ -225,7 +227,7 @@ def scan(
     result = ScanResult(rules, now, net_liq)
     writer = Writer(rules, now, net_liq, spy_price, cycle_id, today or market_date(now))
     search = _Search(writer)
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as workers:
+    with ThreadPoolExecutor(max_workers=WORKERS) as workers:
         for each in chains:
             prepared = each if isinstance(each, PreparedChain) else prepare(each, rules)
             chain = prepared.chain
