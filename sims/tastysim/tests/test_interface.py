@@ -175,7 +175,7 @@ async def test_a_trade_leaves_the_same_trace_everywhere(client: TastyClient, acc
     report = await client.margin_requirements(account)
     assert (report.margin_requirement, report.groups[0].code) == (0, "SPY")
     assert report.groups[0].groups[0].position_entries[0].fixing_price is None
-    preview = await client.margin_dry_run(account, "SPY", limit(await contract(client, -5), "Sell to Open", "1"))
+    preview = await client.margin_dry_run(account, "SPY", limit(await contract(client, 5), "Sell to Open", "1"))
     assert preview.last_results is not None
     assert (preview.last_results.buying_power_impact or 0) < 0
     assert (await client.effective_margin(account, "SPY")).naked_option_standard == Decimal("0.2")
