@@ -19,7 +19,7 @@ from optionmath.blackscholes import greeks, price
 from optionmath.sessions import closes_at, years_to_expiration
 from schemas.symbols import OptionSymbol, OptionType
 from schemas.trade import SpreadType
-from strategies.batch import find
+from strategies.batch import find, warm
 from strategies.chain import ChainSnapshot, Facts
 from strategies.chainfile import read, sessions, snapshots
 from strategies.enumeration import SIDED, Group, Rows, groups_of, sided
@@ -260,6 +260,16 @@ def test_answer_of_a_real_session_is_that_of_brute_force(name: str) -> None:
     groups = prepared(chains, rules)[: 2 * SCALE]
     answer = agree(groups, rules, 100_000.0, now.date())
     assert answer.evaluated > 500
+
+
+def test_warming_compiles_what_a_scan_calls() -> None:
+    """After warm() a scan compiles nothing: one signature serves both."""
+    from strategies.kernels.groups import scan_groups
+
+    warm()
+    rules = RuleSet()
+    compiled(prepared([random_chain(3, clean=True)], rules), rules, 100_000.0, TODAY)
+    assert len(scan_groups.signatures) == 1  # type: ignore[attr-defined]
 
 
 def test_every_reason_of_one_candidate_is_there_on_demand() -> None:

@@ -130,6 +130,20 @@ def find(
     return Found(_tally(seen), passed, facets, nearest)
 
 
+def warm() -> None:
+    """Compile the scan, or load it from its cache: after an installation, and before anything waits for a scan."""
+    from strategies.kernels.groups import KINDS, scan_groups
+    from strategies.kernels.pairs import COUNTS
+
+    whole = np.int64
+    scan_groups(
+        0, 0, np.empty((0, 3), whole), np.empty((12, 0)), np.empty((0, 7)), np.empty((3, 0)), np.empty((0, 2)),
+        np.empty((0, 2)), np.empty(0, whole), _limits(RuleSet()), np.zeros(len(SIDED), np.uint8),
+        np.zeros((1, KINDS, COUNTS), whole), np.empty((0, KINDS, 1)), np.empty((0, KINDS, 1, 4), whole),
+        np.empty((0, KINDS), whole), np.empty(1), np.empty((1, 6), whole), np.zeros(2),
+    )  # fmt: skip
+
+
 def _columns(packed: _Packed, group: Rows, legs: Rows) -> Rows:
     """Columns of the leg table of each structure's legs; -1 stays."""
     starts = packed.offsets[group][:, [0, 0, 1, 1]]
@@ -265,7 +279,7 @@ def _pack(groups: Sequence[Group], rules: RuleSet, net_liq: float | None, today:
         if (known := worlds[index]) is not None:
             grids[index, : sizes[index]], cdfs[index, : sizes[index]] = known.market.grid, known.market.cdf
     rows = np.concatenate([side for group in groups for side in (group.puts, group.calls)])
-    worth = np.concatenate([group.worth(rules) for group in groups], axis=1)
+    worth = np.ascontiguousarray(np.concatenate([group.worth(rules) for group in groups], axis=1))
     return _Packed(offsets, rows, _legs(groups, at), facts, worth, grids, cdfs, sizes)
 
 
