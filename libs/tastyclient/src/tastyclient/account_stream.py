@@ -149,7 +149,7 @@ class AccountStream:
         """Connect, listen, and connect again whatever happened; ends only by cancellation."""
         failures = 0
         while True:
-            began = time.monotonic()
+            began, self._fault = time.monotonic(), None
             try:
                 await self._connection()
                 reason = "the server closed the connection"
@@ -173,13 +173,14 @@ class AccountStream:
     async def _connection(self) -> None:
         async with websockets.connect(
             self.address,
+            proxy=None,  # as for requests: the environment has no say in where orders are heard of
             compression=None,
             max_size=2**22,
             close_timeout=1,
             ping_interval=self.heartbeat_seconds,
             ping_timeout=2 * self.heartbeat_seconds,
         ) as socket:
-            self._fault, self._held, self._again = None, [], False
+            self._held, self._again = [], False
             self._unanswered.clear()
             await self._say(socket, "connect", list(self.accounts))
             beating = asyncio.create_task(self._beat(socket))
@@ -187,8 +188,11 @@ class AccountStream:
                 silence = min(HANDSHAKE_SECONDS, SILENCE_SECONDS)
                 connected = False
                 while True:
-                    async with asyncio.timeout(silence):
-                        message = await socket.recv(decode=False)
+                    try:
+                        async with asyncio.timeout(silence):
+                            message = await socket.recv(decode=False)
+                    except TimeoutError:
+                        raise GapError(f"the server was silent for {silence:g} s") from None
                     self.last_message = time.monotonic()
                     if self._resyncing is not None and self._resyncing.done():
                         self._resyncing.result()  # what the caller's own code raised ends the stream

@@ -149,6 +149,7 @@ class MarketStream:
     async def _connection(self, token: str, address: str) -> None:
         async with websockets.connect(
             address,
+            proxy=None,
             max_size=2**24,
             compression=None,
             open_timeout=self._handshake_seconds,

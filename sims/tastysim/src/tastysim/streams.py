@@ -66,7 +66,12 @@ class Feed:
         pushing = asyncio.create_task(self._push(socket, channels, moved))
         try:
             while True:
-                for answer in self._answer(orjson.loads(await socket.receive_text()), channels, moved):
+                message = orjson.loads(await socket.receive_text())
+                try:
+                    answers = list(self._answer(message, channels, moved))
+                except (AttributeError, KeyError, TypeError, ValueError):
+                    answers = [_error(0, "INVALID_MESSAGE", "the message cannot be read")]
+                for answer in answers:
                     await socket.send_text(orjson.dumps(answer).decode())
         except (WebSocketDisconnect, orjson.JSONDecodeError, RuntimeError):
             pass
@@ -90,9 +95,14 @@ class Feed:
         elif kind == "AUTH":
             known = str(message.get("token", "")).startswith("dx-sim-")
             yield {"type": "AUTH_STATE", "channel": 0, "state": "AUTHORIZED" if known else "UNAUTHORIZED"}
+        elif kind == "CHANNEL_REQUEST" and number % 2 == 0:
+            yield _error(number, "BAD_ACTION", "the protocol was violated: an even channel was requested")
         elif kind == "CHANNEL_REQUEST":
             channels[number] = _Channel()
-            yield {"type": "CHANNEL_OPENED", "channel": number, "service": "FEED", "parameters": {"contract": "AUTO"}}
+            contract = (message.get("parameters") or {}).get("contract", "AUTO")
+            yield {"type": "CHANNEL_OPENED", "channel": number, "service": "FEED", "parameters": {"contract": contract}}
+        elif kind == "CHANNEL_CANCEL" and channels.pop(number, None) is not None:
+            yield {"type": "CHANNEL_CLOSED", "channel": number}
         elif kind == "FEED_SETUP" and number in channels:
             channel = channels[number]
             channel.compact = message.get("acceptDataFormat", "COMPACT") == "COMPACT"
@@ -104,6 +114,8 @@ class Feed:
             moved.set()
         elif kind == "KEEPALIVE":
             yield {"type": "KEEPALIVE", "channel": 0}
+        else:
+            yield _error(number, "BAD_ACTION", f"{kind} is not known or not allowed now")
 
     def _subscribe(self, channel: _Channel, message: dict[str, Any]) -> None:
         channel.layout.clear()
@@ -185,6 +197,10 @@ class Feed:
         return {"eventType": kind, "eventSymbol": symbol, **makers[kind]()} if kind in makers else None
 
 
+def _error(channel: int, kind: str, message: str) -> dict[str, Any]:
+    return {"type": "ERROR", "channel": channel, "error": kind, "message": message}
+
+
 def _known(value: float, digits: int) -> float | str:
     """A number, or the feed's word for a missing one."""
     return round(float(value), digits) if math.isfinite(value) else "NaN"
@@ -224,46 +240,62 @@ def _frame(number: int, channel: _Channel, kind: str, events: list[dict[str, Any
     return {"type": "FEED_DATA", "channel": number, "data": [kind, flat]}
 
 
+@dataclass(eq=False, slots=True)
+class _Listener:
+    """One connection to the account stream: what it listens to, and what waits to be sent."""
+
+    accounts: set[str] = field(default_factory=set)
+    waiting: asyncio.Queue[dict[str, Any]] = field(default_factory=lambda: asyncio.Queue(1000))
+
+
 class AccountStream:
     """All account-stream connections; pushes in the broker's shapes."""
 
     def __init__(self) -> None:
-        self._queues: set[asyncio.Queue[dict[str, Any]]] = set()
+        self._listeners: set[_Listener] = set()
 
     def push(self, kind: str, data: dict[str, Any]) -> None:
-        """Send a notification to everyone connected; a full queue loses its oldest."""
-        for queue in self._queues:
-            if queue.full():
-                queue.get_nowait()
-            queue.put_nowait({"type": kind, "data": data, "timestamp": int(time.time() * 1000)})
+        """Send a notification to everyone who is connected to its account; a full queue loses its oldest."""
+        account = data.get("account-number")
+        for listener in self._listeners:
+            if account is not None and account not in listener.accounts:
+                continue
+            if listener.waiting.full():
+                listener.waiting.get_nowait()
+            listener.waiting.put_nowait({"type": kind, "data": data, "timestamp": int(time.time() * 1000)})
 
     async def serve(self, socket: WebSocket) -> None:
         """Speak with one client until it leaves."""
         await socket.accept()
-        queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(1000)
-        sending: asyncio.Task[None] | None = None
+        listener = _Listener()
+        sending = asyncio.create_task(self._send(socket, listener.waiting))
         try:
             while True:
-                message = orjson.loads(await socket.receive_text())
-                action = message.get("action", "")
-                answer = {
-                    "status": "ok",
-                    "action": action,
-                    "web-socket-session-id": "sim",
-                    "request-id": message.get("request-id"),
-                }
-                if action in ("connect", "account-subscribe"):
-                    self._queues.add(queue)
-                    answer["value"] = message.get("value")
+                answer = self._answer(orjson.loads(await socket.receive_text()), listener)
                 await socket.send_text(orjson.dumps(answer).decode())
-                if sending is None:
-                    sending = asyncio.create_task(self._send(socket, queue))
-        except (WebSocketDisconnect, orjson.JSONDecodeError, RuntimeError):
+        except (WebSocketDisconnect, orjson.JSONDecodeError, AttributeError, RuntimeError):
             pass
         finally:
-            self._queues.discard(queue)
-            if sending is not None:
-                sending.cancel()
+            self._listeners.discard(listener)
+            sending.cancel()
+
+    def _answer(self, message: dict[str, Any], listener: _Listener) -> dict[str, Any]:
+        action, value = str(message.get("action", "")), message.get("value")
+        answer = {"action": action, "web-socket-session-id": "sim", "request-id": message.get("request-id")}
+        if action in ("connect", "account-subscribe"):
+            listener.accounts |= {value} if isinstance(value, str) else set(value or ())
+            self._listeners.add(listener)
+            return answer | {"status": "ok", "value": value}
+        if listener not in self._listeners:
+            return answer | {"status": "error", "message": "connect-not-completed"}
+        if action not in (
+            "heartbeat",
+            "public-watchlists-subscribe",
+            "quote-alerts-subscribe",
+            "user-message-subscribe",
+        ):
+            return answer | {"status": "error", "message": "not implemented"}
+        return answer | {"status": "ok"}
 
     async def _send(self, socket: WebSocket, queue: asyncio.Queue[dict[str, Any]]) -> None:
         while True:
