@@ -3,7 +3,10 @@
 from tastyclient.account_stream import AccountStream, Notification
 from tastyclient.auth import Grant, authorization_url, exchange_code
 from tastyclient.client import TastyClient
-from tastyclient.dxlink import Columns, DXLink, ProtocolError
+from tastyclient.dxlink import CHANNELS, Channel, Columns, Contract, DXLink, FrameError, ProtocolError, ServerError
+from tastyclient.dxlink_queue import ConflatingQueue
+from tastyclient.dxlink_series import SeriesChange, SeriesReader
+from tastyclient.dxlink_subscriptions import BROKER_LIMITS, Limits
 from tastyclient.errors import (
     AuthenticationError,
     BrokerError,
@@ -16,6 +19,7 @@ from tastyclient.errors import (
     ThrottledError,
     UnknownOutcomeError,
 )
+from tastyclient.events import EventFlag, candle_symbol, canonical_candle
 from tastyclient.instruments import tick_size
 from tastyclient.models import (
     Account,
@@ -101,6 +105,8 @@ from tastyclient.settings import ClientSettings, Scope
 from tastyclient.stream import MarketStream
 
 __all__ = [
+    "BROKER_LIMITS",
+    "CHANNELS",
     "Account",
     "AccountStream",
     "AuthenticationError",
@@ -108,11 +114,14 @@ __all__ = [
     "BalanceSnapshot",
     "BrokerError",
     "BuyingPowerEffect",
+    "Channel",
     "ClientSettings",
     "Columns",
     "CompactChain",
     "ComplexOrderPreview",
     "ComplexOrderType",
+    "ConflatingQueue",
+    "Contract",
     "Cryptocurrency",
     "CurrencyPair",
     "Customer",
@@ -125,11 +134,13 @@ __all__ = [
     "Equity",
     "EquityOption",
     "EquitySession",
+    "EventFlag",
     "Expiration",
     "ExpirationVolatility",
     "FeeCalculation",
     "FeeItem",
     "Fill",
+    "FrameError",
     "Future",
     "FutureExpiration",
     "FutureOption",
@@ -139,6 +150,7 @@ __all__ = [
     "Grant",
     "InstrumentFound",
     "InstrumentType",
+    "Limits",
     "Lot",
     "MalformedReplyError",
     "MarginGroup",
@@ -186,6 +198,9 @@ __all__ = [
     "Reason",
     "RejectedError",
     "Scope",
+    "SeriesChange",
+    "SeriesReader",
+    "ServerError",
     "SessionTimes",
     "Strike",
     "SymbolFound",
@@ -200,6 +215,8 @@ __all__ = [
     "Watchlist",
     "WatchlistEntry",
     "authorization_url",
+    "candle_symbol",
+    "canonical_candle",
     "exchange_code",
     "tick_size",
 ]

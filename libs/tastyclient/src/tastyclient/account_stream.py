@@ -161,14 +161,18 @@ class AccountStream:
                 StreamRefusedError,
                 GapError,
             ) as error:
-                cause = self._fault or error
-                reason = f"{type(cause).__name__}: {cause}"
+                reason = self._told(error)
             self.live = False
             self.on_status(False, reason)
             self.reconnects += 1
             failures = 0 if time.monotonic() - began > SILENCE_SECONDS else failures + 1
             longest = min(BACK_OFF_SECONDS_MAX, self.back_off_seconds * 2 ** min(failures, 8))
             await asyncio.sleep(random.uniform(longest / 2, longest))
+
+    def _told(self, error: Exception) -> str:
+        """Why the connection ended: what our own side found comes before the socket's view of it."""
+        cause = self._fault or error
+        return f"{type(cause).__name__}: {cause}"
 
     async def _connection(self) -> None:
         async with websockets.connect(
