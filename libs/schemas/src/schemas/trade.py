@@ -187,7 +187,7 @@ class Candidate(Message):
     expected_fill_price: Price
     """Where the fill model expects to trade, $ per share, credit positive."""
     limit_price: Price
-    """Worst net price at which every hard filter still passes (on the tick grid): the walk never goes past it."""
+    """Worst net price the walk may reach: every hard filter still passes, and at most 2 ticks past natural."""
     tick_size: Price
     width: Price
     max_profit: Money

@@ -8,9 +8,11 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import lru_cache
 
 import numpy as np
 
+from optionmath.managed import RandomPaths
 from optionmath.sessions import market_date
 from schemas.trade import Candidate, RuleResult, SpreadType
 from strategies.basket import Basket, Pool, basket_of, numbered, ranks, select
@@ -27,8 +29,16 @@ BATCH_LEGS = 20_000
 """Usable contracts judged at a time: enough to keep a core busy, few enough to bound memory."""
 WORKERS = (os.cpu_count() or 1) + 1
 """One more than there are cores: one packs columns under the interpreter's lock while the others compute."""
+MANAGED_PATHS = 10_000
+"""Paths of a managed trade's simulation: one standard error of half a point of its probability."""
 PASSED_WRITTEN = 60
 """Candidates written with every reason, best first; the basket's are written besides, all that passed are counted."""
+
+
+@lru_cache(maxsize=1)
+def paths() -> RandomPaths:
+    """The random numbers that every simulation of managed trades shares, so that differences are no noise."""
+    return RandomPaths(MANAGED_PATHS)
 
 
 @dataclass(slots=True)
@@ -190,7 +200,7 @@ def _write(search: _Search, result: ScanResult, busy: frozenset[str]) -> None:
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(1, len(order) + 1)
     written = {
-        index: writer.write(*search.structure(kept, index)).model_copy(update={"rank": int(rank[index])})
+        index: writer.write(*search.structure(kept, index), paths()).model_copy(update={"rank": int(rank[index])})
         for index in sorted(shown, key=lambda index: int(rank[index]))
     }
     result.passed = list(written.values())

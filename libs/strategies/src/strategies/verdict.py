@@ -10,6 +10,7 @@ from decimal import Decimal
 
 import numpy as np
 
+from optionmath.managed import RandomPaths
 from optionmath.payoff import PayoffLeg, analyse
 from optionmath.smile import Distribution
 from schemas.money import price_from_float, to_tick
@@ -18,9 +19,11 @@ from schemas.trade import Candidate, Leg, OrderAction, RuleResult, SpreadType
 from strategies.chain import ChainSnapshot, Floats
 from strategies.enumeration import Group, Structures
 from strategies.filters import Judged, Rule, judge, profit_probability
+from strategies.managed_trade import LegFacts, managed_trade
 from strategies.rules import RuleSet
 from strategies.score import Scored, direction, liquidity, score
 
+COLLAR_TICKS = 2
 _NAMESPACE = uuid.UUID("6b0b4f0e-0f55-4d53-9a5b-6f6b8a0a4c11")
 
 
@@ -35,10 +38,19 @@ class Writer:
     cycle_id: str
     today: date
 
-    def write(self, group: Group, structure: Structures) -> Candidate:
-        """One structure with every rule's value, limit and margin."""
+    def write(self, group: Group, structure: Structures, paths: RandomPaths | None = None) -> Candidate:
+        """One structure with every rule's value, limit and margin; simulated under its exits where paths are given."""
         judged = judge(group, structure, self.rules, net_liq=self.net_liq, today=self.today)
-        return self._candidate(group, judged, score(group, judged, self.rules))
+        made = self._candidate(group, judged, score(group, judged, self.rules))
+        if paths is None or group.smile is None:
+            return made
+        rows = structure.rows[:, 0]
+        volatility = group.smile.volatility(group.chain.strike[rows])
+        facts = {
+            leg.occ_symbol: LegFacts(float(sigma), float(group.chain.years[row]))
+            for leg, sigma, row in zip(made.legs, volatility, rows, strict=True)
+        }
+        return made.model_copy(update={"managed": managed_trade(made, facts, self.rules, group.chain.rate, paths)})
 
     def _candidate(self, group: Group, judged: Judged, scored: Scored | None) -> Candidate:
         structures, chain = judged.structures, group.chain
@@ -83,7 +95,7 @@ class Writer:
             mid_price=price_from_float(structures.mid[0]),
             natural_price=price_from_float(structures.natural[0]),
             expected_fill_price=credit,
-            limit_price=self._limit(group, judged, tick),
+            limit_price=max(self._limit(group, judged, tick), _collar(judged, tick)),
             tick_size=tick,
             width=price_from_float(structures.basis[0]),
             max_profit=(payoff.max_profit or Decimal(0)) * units,
@@ -154,6 +166,12 @@ class Writer:
     def _likely(self, chain: ChainSnapshot, judged: Judged, market: Distribution | None, credit: Decimal) -> bool:
         pop = profit_probability(judged.structures, chain, np.array([float(credit)]), market)[0]
         return bool(pop >= self.rules.pop_min)
+
+
+def _collar(judged: Judged, tick: Decimal) -> Decimal:
+    """A little below natural: a worse price buys nothing, and a market that moved so far is another trade."""
+    natural = to_tick(price_from_float(judged.structures.natural[0]), tick, in_our_favour=False)
+    return natural - COLLAR_TICKS * tick
 
 
 def rule_result(rule: Rule, i: int) -> RuleResult:
