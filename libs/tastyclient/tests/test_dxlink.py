@@ -234,9 +234,26 @@ def test_the_servers_own_field_order_is_followed() -> None:
     )
     (trades,) = machine.feed(data("Trade", ["Trade", 1.5, {"any": 1}, "SPY"]))
     assert (trades.symbols, list(trades.values["price"])) == (["SPY"], [1.5])
-    assert list(trades.values) == ["price"]
+    assert list(trades.values) == ["price", "size", "dayVolume", "time"]
+    assert np.isnan(trades.values["dayVolume"]).all()
+    assert "invented" not in trades.values
     machine.feed('{"type":"FEED_CONFIG","channel":1}')
     assert len(machine.feed(data("Trade", ["Trade", 1.5, None, "SPY"] * 2))[0]) == 2
+
+
+def test_a_field_that_the_server_leaves_out_is_missing_and_not_an_error() -> None:
+    """A reader that counts on it sees no value, whatever the kind and however many events."""
+    machine = streaming(DXLink("", channels=[Channel(1)]))
+    machine.feed('{"type":"FEED_CONFIG","channel":1,"eventFields":{"TimeAndSale":["eventSymbol","price"]}}')
+    for size in (1, 3):
+        (sales,) = machine.feed(data("TimeAndSale", ["SPY", 1.5] * size))
+        assert sales.values["price"].tolist() == [1.5] * size
+        assert np.isnan(sales.values["bidPrice"]).all()
+        assert len(sales.values["bidPrice"]) == size
+        assert sales.texts["aggressorSide"] == [""] * size
+        assert sales.integers["eventFlags"].tolist() == [0] * size
+        assert sales.numbers().shape == (1, size)
+        assert len(list(sales.events())) == size
 
 
 def test_the_field_order_belongs_to_its_channel() -> None:

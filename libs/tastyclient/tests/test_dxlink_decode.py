@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import subprocess
+import sys
 from decimal import Decimal
 from typing import Any
 
@@ -336,10 +338,15 @@ def test_a_damaged_frame_means_the_same_to_both_readers(compiled: CompiledReader
         assert same(first, second)
 
 
+def test_a_process_that_streams_a_little_never_imports_the_compiler() -> None:
+    """numba is no part of any service's start."""
+    code = "import sys, tastyclient; print('numba' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 def test_without_the_compiler_everything_works_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     """numba is optional: a failed import leaves the general reader."""
-    import sys
-
     monkeypatch.setitem(sys.modules, "tastyclient.kernels.compact", None)
     monkeypatch.delattr("tastyclient.kernels.compact", raising=False)
     reader = CompiledReader()

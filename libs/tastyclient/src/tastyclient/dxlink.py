@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import orjson
 
 from tastyclient.dxlink_compiled import CompiledReader
-from tastyclient.dxlink_decode import COMPILED_BYTES_MIN, Decoder, Layout, RowColumns, SymbolTable
+from tastyclient.dxlink_decode import COMPILED_BYTES_MIN, Decoder, RowColumns
 from tastyclient.dxlink_errors import FrameError, ProtocolError, ServerError, TokenRefusedError
+from tastyclient.dxlink_layout import Layout, SymbolTable
 from tastyclient.dxlink_subscriptions import NO_LIMITS, Key, Limits, Wanted, row
 from tastyclient.events import EVENT_FIELDS, FIELDS, Columns
 
@@ -313,7 +314,7 @@ class DXLink:
             if not all(isinstance(name, str) for name in names):
                 raise FrameError(f"FEED_CONFIG.eventFields.{event_type[:40]} names a field that is not text")
             if event_type in EVENT_FIELDS:
-                layouts[event_type] = Layout(event_type, names, channel.plan.number)
+                layouts[event_type] = Layout(event_type, names, channel.plan.number, self.fields.get(event_type, ()))
             else:
                 self._count(event_type)
         self._layouts[channel.plan.number].update(layouts)

@@ -10,21 +10,20 @@ from __future__ import annotations
 import re
 import struct
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tastyclient.dxlink_compiled import CompiledReader
 from tastyclient.dxlink_errors import FrameError
-from tastyclient.events import Columns, FieldKind, Floats, Ints, Lazy, field_kind
+from tastyclient.dxlink_layout import Layout, NamedRows, SymbolTable
+from tastyclient.events import Columns, Floats, Ints, Lazy
 
 _WORDS: Mapping[object, float] = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf, None: np.nan}
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?", re.ASCII)
-_NO_TEXT = frozenset({None, "NaN", "\x00"})
+_NO_TEXT = frozenset({"NaN", "\x00"})
 _HEAD = re.compile(rb'\{"type":"FEED_DATA","channel":(0|[1-9]\d{0,8}),"data":\["([A-Za-z]{1,40})",\[')
 _HEAD_BYTES_MAX = 120
 _NEXT = re.compile(rb',"([A-Za-z]{1,40})",\[')
@@ -32,63 +31,6 @@ _INTEGER_END = 1 << 63
 _FLOAT = np.dtype(np.float64)
 COMPILED_BYTES_MIN = 800
 """Shorter frames cost less in the general reader (about eight events)."""
-
-
-class SymbolTable:
-    """Symbols ↔ small numbers, given in the order of arrival and never taken back."""
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-        self.numbers: dict[str, int] = {}
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def add(self, symbols: Iterable[str]) -> None:
-        """Number what has no number yet."""
-        for symbol in symbols:
-            if symbol not in self.numbers:
-                self.numbers[symbol] = len(self.names)
-                self.names.append(symbol)
-
-
-class Layout:
-    """The order of one event type's values on one channel."""
-
-    def __init__(self, event_type: str, names: Sequence[str], channel: int) -> None:
-        """FrameError without a symbol field or with a field named twice."""
-        if names.count("eventSymbol") != 1 or len(set(names)) != len(names):
-            raise FrameError(
-                f"the fields of {event_type} must name eventSymbol once and none twice: {list(names)[:40]}"
-            )
-        self.event_type, self.names, self.width, self.channel = event_type, tuple(names), len(names), channel
-        self.kinds = tuple(field_kind(name) for name in names)
-        self.symbol_at = self.names.index("eventSymbol")
-        self.numbers = self._of(FieldKind.NUMBER)
-        self.number_rows = np.array(list(self.numbers.values()), np.int64)
-        self.integers = self._of(FieldKind.INTEGER)
-        self.texts = self._of(FieldKind.TEXT)
-        others = sorted(set(range(self.width)) - set(self.numbers.values()), reverse=True)
-        self.deletions = tuple((position, self.width - index) for index, position in enumerate(others))
-        """Slices to delete one after the other so that numbers alone remain: position and stride."""
-        self.number_at = {name: index for index, name in enumerate(self.numbers)}
-        self.row_shape = (len(self.numbers), 1)
-        self.row_pack = struct.Struct(f"{len(self.numbers)}d{len(self.integers)}q").pack
-        self.row_values = _picker([*self.numbers.values(), *self.integers.values()])
-        self.row_texts = _picker([self.symbol_at, *self.texts.values()])
-        self.codes: npt.NDArray[np.int8] = np.array([list(FieldKind).index(kind) for kind in self.kinds], np.int8)
-
-    def _of(self, kind: FieldKind) -> dict[str, int]:
-        return {
-            name: index for index, (name, each) in enumerate(zip(self.names, self.kinds, strict=True)) if each is kind
-        }
-
-
-def _picker(positions: list[int]) -> Callable[[list[Any]], tuple[Any, ...]]:
-    """The values at some positions of a row, as a tuple."""
-    if len(positions) > 1:
-        return itemgetter(*positions)
-    return (lambda values: (values[positions[0]],)) if positions else (lambda values: ())
 
 
 class Decoder:
@@ -146,25 +88,6 @@ class Decoder:
         return _PackedColumns(layout, len(values) // width, values, self.table)
 
 
-class _Named(Mapping[str, Floats]):
-    """Rows of a block by name; each is cut out when asked for."""
-
-    __slots__ = ("_at", "_block")
-
-    def __init__(self, at: Mapping[str, int], block: Floats) -> None:
-        self._at, self._block = at, block
-
-    def __getitem__(self, name: str) -> Floats:
-        row: Floats = self._block[self._at[name]]
-        return row
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._at)
-
-    def __len__(self) -> int:
-        return len(self._at)
-
-
 class RowColumns(Columns):
     """One event: its values stay as they are, checked."""
 
@@ -201,7 +124,7 @@ class RowColumns(Columns):
 
     @Lazy
     def values(self) -> Mapping[str, Floats]:
-        return _Named(self._layout.number_at, self.numbers())
+        return NamedRows(self._layout.number_at, self.numbers())
 
     def numbers(self) -> Floats:
         shape = self._layout.row_shape
@@ -210,12 +133,13 @@ class RowColumns(Columns):
     @Lazy
     def integers(self) -> Mapping[str, Ints]:
         found = np.frombuffer(self._packed, np.int64)[len(self._layout.numbers) :]
-        return {name: found[index : index + 1] for index, name in enumerate(self._layout.integers)}
+        named = {name: found[index : index + 1] for index, name in enumerate(self._layout.integers)}
+        return _with_flags(self._layout, named, 1)
 
     @Lazy
     def texts(self) -> Mapping[str, list[str]]:
         texts = {name: self._row[position] for name, position in self._layout.texts.items()}
-        return {name: ["" if text in _NO_TEXT else text] for name, text in texts.items()}
+        return _with_absent(self._layout, {name: [_text(text)] for name, text in texts.items()}, 1)
 
 
 class _PackedColumns(Columns):
@@ -260,18 +184,19 @@ class _PackedColumns(Columns):
 
     @Lazy
     def values(self) -> Mapping[str, Floats]:
-        return _Named(self._layout.number_at, self.numbers())
+        return NamedRows(self._layout.number_at, self.numbers())
 
     def numbers(self) -> Floats:
         return np.frombuffer(self._packed).reshape(self._size, len(self._layout.numbers)).T
 
     @Lazy
     def integers(self) -> Mapping[str, Ints]:
-        return dict(self._integers)
+        return _with_flags(self._layout, dict(self._integers), self._size)
 
     @Lazy
     def texts(self) -> Mapping[str, list[str]]:
-        return {name: ["" if text in _NO_TEXT else text for text in column] for name, column in self._texts}
+        found = {name: [_text(text) for text in column] for name, column in self._texts}
+        return _with_absent(self._layout, found, self._size)
 
 
 class _BlockColumns(Columns):
@@ -296,18 +221,20 @@ class _BlockColumns(Columns):
 
     @Lazy
     def values(self) -> Mapping[str, Floats]:
-        return _Named(self._layout.numbers, self._block)
+        return NamedRows(self._layout.row_at, self._block)
 
     def numbers(self) -> Floats:
         return self._block.take(self._layout.number_rows, axis=0)
 
     @Lazy
     def integers(self) -> Mapping[str, Ints]:
-        return {name: self._bits(position) for name, position in self._layout.integers.items()}
+        found = {name: self._bits(position) for name, position in self._layout.integers.items()}
+        return _with_flags(self._layout, found, self._size)
 
     @Lazy
     def texts(self) -> Mapping[str, list[str]]:
-        return {name: self._strings(position) for name, position in self._layout.texts.items()}
+        found = {name: self._strings(position) for name, position in self._layout.texts.items()}
+        return _with_absent(self._layout, found, self._size)
 
     def _strings(self, position: int) -> list[str]:
         places = self._bits(position)
@@ -316,7 +243,7 @@ class _BlockColumns(Columns):
             self._text[start : start + length].decode() if length >= 0 else ""
             for start, length in zip(starts.tolist(), lengths.tolist(), strict=True)
         ]
-        return ["" if text in _NO_TEXT else text for text in found]
+        return [_text(text) for text in found]
 
 
 def _pack_with_words(layout: Layout, values: list[Any]) -> bytes:
@@ -330,6 +257,18 @@ def _pack_with_words(layout: Layout, values: list[Any]) -> bytes:
         return struct.pack(f"{len(values)}d", *values)
     except (struct.error, TypeError, OverflowError):
         return struct.pack(f"{len(values)}d", *_numbers(layout, values))
+
+
+def _text(text: str | None) -> str:
+    return "" if text is None or text in _NO_TEXT else text
+
+
+def _with_absent(layout: Layout, found: dict[str, list[str]], size: int) -> Mapping[str, list[str]]:
+    return found | {name: [""] * size for name in layout.absent_texts}
+
+
+def _with_flags(layout: Layout, found: dict[str, Ints], size: int) -> Mapping[str, Ints]:
+    return found | {"eventFlags": np.zeros(size, np.int64)} if layout.without_flags else found
 
 
 def _check_texts(event_type: str, name: str, column: list[Any]) -> None:

@@ -200,7 +200,8 @@ class Columns:
 
     symbols: one per event. values: NUMBER fields, NaN = the server sent none. integers: INTEGER fields. texts: TEXT
     fields, empty = none. ids: the number of each symbol in the stream's symbol table, -1 for one never subscribed to.
-    Everything has been checked when the object exists; arrays and lists are made when first read.
+    A field that was asked for and is not sent is there, without values (whole numbers: eventFlags alone, 0). Everything
+    has been checked when the object exists; arrays and lists are made when first read.
     """
 
     def __init__(self, event_type: str, size: int) -> None:
@@ -226,7 +227,7 @@ class Columns:
         raise NotImplementedError
 
     def numbers(self) -> Floats:
-        """All NUMBER fields in the order of `values`, as one array of shape (fields, events): the cheapest access."""
+        """The NUMBER fields that were sent, in the order of `values`, as one array (fields, events): cheapest."""
         return np.array(list(self.values.values())).reshape(-1, self._size)
 
     @Lazy
