@@ -15,8 +15,7 @@ import websockets
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tastyclient import Balance, PlacedOrder, Position
-from tastyclient.account_stream import AccountStream, Other, Reply, StreamRefusedError, Unreadable, parse
+from tastyclient.account_stream import AccountStream, Notification, Other, Reply, StreamRefusedError, Unreadable, parse
 from tastyclient.errors import UnknownOutcomeError
 from testkit import eventually
 
@@ -223,7 +222,7 @@ async def test_a_refused_action_ends_the_connection_with_the_reason(action: str)
 
 
 async def test_what_has_no_model_is_handed_over_as_it_came() -> None:
-    """Complex orders, trading status and what the broker may add."""
+    """What has no documented form and what the broker may add."""
     others: list[Other] = []
     async with served(Broker()) as broker:
         reader = Reader()
@@ -231,9 +230,9 @@ async def test_what_has_no_model_is_handed_over_as_it_came() -> None:
         stream = reader.stream(broker, on_other=others.append)
         async with running(stream):
             await eventually(lambda: stream.live)
-            await broker.push({"type": "TradingStatus", "data": {"is-closing-only": True}})
+            await broker.push({"type": "OrderChain", "data": {"id": 7}})
             await eventually(lambda: others)
-    assert others == [Other("TradingStatus", {"is-closing-only": True})]
+    assert others == [Other("OrderChain", {"id": 7})]
 
 
 @pytest.mark.parametrize(
@@ -287,7 +286,10 @@ fields = st.dictionaries(
         st.fixed_dictionaries(
             {},
             optional={
-                "type": st.one_of(st.sampled_from(["Order", "CurrentPosition", "AccountBalance"]), json_values),
+                "type": st.one_of(
+                    st.sampled_from(["Order", "ComplexOrder", "CurrentPosition", "AccountBalance", "TradingStatus"]),
+                    json_values,
+                ),
                 "data": st.one_of(fields, json_values),
                 "status": json_values,
                 "action": json_values,
@@ -304,4 +306,4 @@ def test_anything_at_all_is_notifications_or_a_typed_error(text: bytes | str) ->
         found = parse(text)
     except StreamRefusedError:
         return
-    assert all(isinstance(each, PlacedOrder | Position | Balance | Reply | Other | Unreadable) for each in found)
+    assert all(isinstance(each, Notification | Reply | Other | Unreadable) for each in found)

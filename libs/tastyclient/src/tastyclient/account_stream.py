@@ -20,7 +20,7 @@ import websockets
 from pydantic import ValidationError
 
 from tastyclient.errors import BrokerError
-from tastyclient.models import Balance, PlacedOrder, Position
+from tastyclient.models import Balance, PlacedComplexOrder, PlacedOrder, Position, TradingStatus
 
 HEARTBEAT_SECONDS, SILENCE_SECONDS, BACK_OFF_SECONDS_MAX = 10.0, 35.0, 30.0
 """The server takes heartbeats between 2 and 60 s apart."""
@@ -29,11 +29,15 @@ HELD_MAX = 10_000
 """Notifications kept while everything is read again; more are a gap of their own."""
 UNKNOWN_MAX = 100
 
-Notification = PlacedOrder | Position | Balance
-_MODELS: dict[str, type[PlacedOrder] | type[Position] | type[Balance]] = {
+Notification = PlacedOrder | PlacedComplexOrder | Position | Balance | TradingStatus
+_MODELS: dict[
+    str, type[PlacedOrder] | type[PlacedComplexOrder] | type[Position] | type[Balance] | type[TradingStatus]
+] = {
     "Order": PlacedOrder,
+    "ComplexOrder": PlacedComplexOrder,
     "CurrentPosition": Position,
     "AccountBalance": Balance,
+    "TradingStatus": TradingStatus,
 }
 
 
@@ -130,7 +134,7 @@ class AccountStream:
     """Monotonic seconds of the newest message, heartbeat answers included."""
     resync: Callable[[], Awaitable[None]] | None = None
     on_other: Callable[[Other], None] | None = None
-    """Notifications without a model here (complex orders, trading status, …)."""
+    """Notifications without a model here (external transactions, order chains, alerts, …)."""
     heartbeat_seconds: float = HEARTBEAT_SECONDS
     live: bool = False
     gaps: int = 0
