@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -18,6 +19,9 @@ from strategies.chainfile import ChainFileError, read, read_facts, sessions, sna
 from strategies.rule_file import RuleFileError, find
 from strategies.scan import ScanResult, scan
 from tastytrades.runtime import RuntimeFault
+
+WIDE = 150
+"""Columns of a terminal that shows every figure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
 
 def show(console: Console, outcome: Outcome, rows: int) -> None:
     """Print the ranked table, the nearest misses when nothing passed, and the reasons counted per rule."""
-    result = outcome.result
+    result, wide = outcome.result, console.width >= WIDE
     console.print(
         f"[bold]{outcome.path.name}[/] session {outcome.session}: {result.underlyings} chains, "
         f"{result.contracts:,} contracts, {result.quotes_usable:,} usable quotes, "
@@ -87,10 +91,10 @@ def show(console: Console, outcome: Outcome, rows: int) -> None:
         highlight=False,
     )
     if result.passed:
-        console.print(_candidates("Passed, best first", result.passed[:rows], misses=False))
+        console.print(_candidates("Passed, best first", result.passed[:rows], misses=False, wide=wide))
     if result.near_misses:
         shown = result.near_misses[: rows if not result.passed else max(3, rows // 4)]
-        console.print(_candidates("Nearest misses", shown, misses=True))
+        console.print(_candidates("Nearest misses", shown, misses=True, wide=wide))
     console.print(_reasons(result))
     for reason, count in result.data_quality.most_common():
         console.print(f"quotes left out, {reason.replace('_', ' ')}: {count:,}", highlight=False)
@@ -107,29 +111,35 @@ def show(console: Console, outcome: Outcome, rows: int) -> None:
         console.print(f"[bold]Basket:[/] {chosen}", highlight=False)
 
 
-def _candidates(title: str, candidates: Sequence[Candidate], *, misses: bool) -> Table:
-    table = Table(title=title, title_justify="left", header_style="bold")
-    for heading in ("Ticker", "Strategy", "Legs", "DTE"):
-        table.add_column(heading)
-    for heading in ("Qty", "Credit", "Max loss", "POP", "Score", "Δ", "Θ", "Vega"):
-        table.add_column(heading, justify="right")
-    table.add_column("Missed by" if misses else "Thesis", overflow="fold")
+def _candidates(title: str, candidates: Sequence[Candidate], *, misses: bool, wide: bool) -> Table:
+    """Ranked rows; a narrow terminal gets what decides, a wide one the greeks and the thesis as well."""
+    table = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("Ticker", no_wrap=True)
+    table.add_column("Strategy")
+    table.add_column("Legs", no_wrap=wide)
+    numbers = ["DTE"] if misses and not wide else ["DTE", "Qty", "Credit", "Loss", "POP", "Managed", "Score"]
+    if wide:
+        numbers += ["Δ", "Θ", "Vega"]
+    for heading in numbers:
+        table.add_column(heading, justify="right", no_wrap=True)
+    if wide or misses:
+        table.add_column("Missed by" if misses else "Thesis", overflow="fold")
     for each in candidates:
-        table.add_row(
-            each.underlying_symbol,
-            each.spread_type.value.replace("_", " "),
-            legs_text(each),
-            str(each.dte),
-            str(each.quantity),
-            f"{each.expected_fill_price:.2f}",
-            f"{each.max_loss:.0f}",
-            _known(each.pop, ".0%"),
-            _known(each.score, "+.3f"),
-            _known(each.delta, "+.1f"),
-            _known(each.theta, "+.2f"),
-            _known(each.vega, "+.2f"),
-            misses_text(each) if misses else each.thesis,
-        )
+        known = {
+            "DTE": str(each.dte),
+            "Qty": str(each.quantity),
+            "Credit": f"{each.expected_fill_price:.2f}",
+            "Loss": f"{each.max_loss:.0f}",
+            "POP": _known(each.pop, ".0%"),
+            "Managed": _known(each.managed.pop if each.managed else None, ".0%"),
+            "Score": _known(each.score, "+.3f"),
+            "Δ": _known(each.delta, "+.1f"),
+            "Θ": _known(each.theta, "+.2f"),
+            "Vega": _known(each.vega, "+.2f"),
+        }
+        words = [misses_text(each) if misses else each.thesis] if wide or misses else []
+        strategy = each.spread_type.value.replace("_", " ")
+        table.add_row(each.underlying_symbol, strategy, legs_text(each), *(known[name] for name in numbers), *words)
     return table
 
 

@@ -20,7 +20,7 @@ from strategies.batch import Facets, Found, Kept, Tally, find
 from strategies.chain import ChainSnapshot, Floats
 from strategies.enumeration import SIDED, Group, Structures, groups_of, sided, smile_of
 from strategies.filters import judge
-from strategies.others import Others, find_others
+from strategies.others import Others, find_others, kinds_of
 from strategies.rules import RuleSet
 from strategies.score import direction, volatility_ratio
 from strategies.verdict import Writer, rule_result
@@ -29,6 +29,7 @@ BATCH_LEGS = 20_000
 """Usable contracts judged at a time: enough to keep a core busy, few enough to bound memory."""
 WORKERS = (os.cpu_count() or 1) + 1
 """One more than there are cores: one packs columns under the interpreter's lock while the others compute."""
+NOT_ENUMERATED = "structures with shares or a second expiration are not enumerated"
 MANAGED_PATHS = 10_000
 """Paths of a managed trade's simulation: one standard error of half a point of its probability."""
 PASSED_WRITTEN = 60
@@ -253,6 +254,8 @@ def scan(
     result.rejected_by_rule.update(search.tally.refused)
     result.only_rejected_by_rule.update(search.tally.alone)
     result.skipped.update(search.others.refused)
+    judged = {*SIDED, *kinds_of(rules)}
+    result.skipped.update({kind.value: NOT_ENUMERATED for kind in rules.strategies if kind not in judged})
     _write(search, result, busy)
     return result
 
