@@ -7,7 +7,9 @@ import json
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -16,15 +18,18 @@ from tastyclient import (
     BrokerError,
     ClientSettings,
     MalformedReplyError,
+    NewComplexOrder,
     NewLeg,
     NewOrder,
     NotFoundError,
     NotSentError,
+    OrderEdit,
     Outcome,
     RejectedError,
     TastyClient,
     ThrottledError,
     UnknownOutcomeError,
+    Watchlist,
 )
 
 Answer = tuple[int, str] | None
@@ -220,6 +225,93 @@ async def test_every_page_is_read() -> None:
         found = await client.live_orders("A")
     assert [each.id for each in found] == [0, 1, 2]
     assert found[0].price == Decimal("-1.5")
+
+
+def items(*rows: dict[str, object], page: int = 0, pages: int = 1) -> str:
+    """A page of a list."""
+    return json.dumps({"data": {"items": rows}, "pagination": {"page-offset": page, "total-pages": pages}})
+
+
+async def test_a_limit_ends_the_reading_of_pages() -> None:
+    """No page is asked for that is not needed."""
+    trade = {"id": 1, "transaction-type": "Trade", "executed-at": "2026-11-24T15:00:00Z",
+             "transaction-date": "2026-11-24", "value": "1", "net-value": "1"}  # fmt: skip
+    async with serving(lambda *_: (200, items(trade, trade, pages=9))) as (broker, client):
+        assert len(await client.transactions("A", limit=4)) == 4
+        assert len(broker.requests) == 2
+        assert await client.transactions("A", limit=0) == []
+
+
+async def test_a_list_without_end_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that always claims another page is refused after so many."""
+    monkeypatch.setattr("tastyclient.http.PAGES_MAX", 20)
+    async with serving(lambda *_: (200, items(pages=10**9))) as (broker, client):
+        with pytest.raises(MalformedReplyError, match="more than 20 pages"):
+            await client.live_orders("A")
+        assert len(broker.requests) == 20
+
+
+@pytest.mark.parametrize("body", ['{"data":{}}', '{"data":[]}', '{"data":{"items":null}}', '{"data":{"items":[7]}}'])
+async def test_a_list_of_another_shape_is_malformed(body: str) -> None:
+    """It is an error with an outcome, never a crash or an empty list."""
+    async with serving(lambda *_: (200, body)) as (_, client):
+        for reading in (client.positions("A"), client.live_orders("A"), client.equities(["A"]), client.accounts(),
+                        client.market_metrics(["A"])):  # fmt: skip
+            with pytest.raises(MalformedReplyError):
+                await reading
+
+
+async def test_queries_are_written_as_the_broker_reads_them() -> None:
+    """Bracketed lists, dates, UTC times, true and false; what is not given is left out; symbols are encoded."""
+    moment = datetime(2026, 11, 24, 10, 30, tzinfo=timezone(timedelta(hours=-5)))
+    async with serving(lambda *_: (200, items())) as (broker, client):
+        await client.transactions("A", start_date=date(2026, 1, 2), start_at=moment, types=["Trade", "Money Movement"])
+        await client.positions("5WT/1", underlying_symbols=["SPY", "BRK/B"], include_closed=True)
+        with pytest.raises(MalformedReplyError):
+            await client.equity("BRK/B")
+    asked = [parse_qs(path.split("?")[1]) if "?" in path else path for _, path, _ in broker.requests]
+    assert asked[0] == {
+        "start-date": ["2026-01-02"], "start-at": ["2026-11-24T15:30:00.000Z"], "sort": ["Desc"],
+        "types[]": ["Trade", "Money Movement"], "per-page": ["250"], "page-offset": ["0"],
+    }  # fmt: skip
+    assert asked[1] == {"underlying-symbol[]": ["SPY", "BRK/B"], "include-closed-positions": ["true"]}
+    assert broker.requests[1][1].startswith("/accounts/5WT%2F1/positions?")
+    assert asked[2] == "/instruments/equities/BRK%2FB"
+
+
+async def test_many_symbols_go_in_several_requests() -> None:
+    """A hundred at a time: a longer address is refused."""
+    symbols = [f"S{number}" for number in range(250)]
+    async with serving(lambda *_: (200, items())) as (broker, client):
+        await client.equities(symbols)
+        await client.market_data_by_type(equities=symbols[:150], equity_options=symbols[150:])
+    counts = [len([key for key in path.split("&") if "S" in key]) for _, path, _ in broker.requests]
+    assert counts == [100, 100, 50, 100, 100, 50]
+
+
+async def test_a_replacement_and_an_edit_have_no_legs() -> None:
+    """They cannot change; sent once like everything with an effect."""
+    async with serving(lambda *_: (502, "<html>")) as (broker, client):
+        for sending in (client.replace("A", 1, order()), client.edit("A", 1, OrderEdit(price=Decimal(1)))):
+            with pytest.raises(UnknownOutcomeError):
+                await sending
+    assert [method for method, _, _ in broker.requests] == ["PUT", "PATCH"]
+    assert all("legs" not in json.loads(body) for _, _, body in broker.requests)
+
+
+async def test_nothing_with_an_effect_is_sent_twice() -> None:
+    """Not after a fault, not after a refused token, whatever it is."""
+    for answer in ((502, "<html>"), (401, ERROR), None):
+        async with serving(lambda *_, answer=answer: answer) as (broker, client):
+            acts = (
+                client.cancel("A", 1), client.cancel_complex("A", 1), client.delete_watchlist("x"),
+                client.delete_quote_alert("x"), client.create_watchlist(Watchlist(name="x")),
+                client.submit_complex("A", NewComplexOrder.oto(order(), order())), client.reconfirm("A", 1),
+            )  # fmt: skip
+            for act in acts:
+                with pytest.raises(BrokerError):
+                    await act
+            assert len(broker.requests) == len(acts)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from pydantic import model_validator
 
 from tastyclient.http import Transport
-from tastyclient.wire import Quantity, Record, Reference, items, read
+from tastyclient.wire import Quantity, Record, Reference, items, read, rows
 
 
 class Address(Record):
@@ -285,8 +285,11 @@ class AccountsApi:
 
     async def accounts(self, *, include_closed: bool = False) -> list[Account]:
         """Accounts of the login, closed ones left out unless asked for."""
-        rows = (await self.transport.get("/customers/me/accounts"))["items"]
-        found = [read(Account, {**row["account"], "authority-level": row.get("authority-level", "")}) for row in rows]
+        found = []
+        for row in rows("Account", await self.transport.get("/customers/me/accounts")):
+            own = row.get("account")
+            level = {"authority-level": row.get("authority-level")}
+            found.append(read(Account, {**own, **level} if isinstance(own, dict) else own))
         return [account for account in found if include_closed or not account.is_closed]
 
     async def account(self, account_number: str) -> Account:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from urllib.parse import quote
 
 from tastyclient.http import Json, Transport
-from tastyclient.wire import Record, Reference, items, read
+from tastyclient.wire import Record, Reference, items, read, rows
 
 SYMBOLS_MAX = 100
 """The broker answers for no more symbols in one request."""
@@ -157,8 +157,8 @@ class MarketDataApi:
 
     async def market_metrics(self, symbols: Sequence[str]) -> list[Json]:
         """Metrics as the broker sends them; many fields are absent for many symbols."""
-        rows: list[Json] = (await self.transport.get("/market-metrics", {"symbols": ",".join(symbols)}))["items"]
-        return rows
+        asked = {"symbols": ",".join(symbols)}
+        return list(rows("MarketMetrics", await self.transport.get("/market-metrics", asked)))
 
     async def metrics(self, symbols: Sequence[str]) -> list[MarketMetrics]:
         """Metrics, typed."""

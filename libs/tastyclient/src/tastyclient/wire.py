@@ -122,6 +122,12 @@ def read(model: type[W], data: Json) -> W:
 
 def items(model: type[W], data: Json) -> list[W]:
     """Validate the `items` of a list. Raises MalformedReplyError."""
-    if not isinstance(data, dict) or not isinstance(data.get("items"), list):
-        raise MalformedReplyError(f"{model.__name__}: the list has no `items`")
-    return [read(model, row) for row in data["items"]]
+    return [read(model, row) for row in rows(model.__name__, data)]
+
+
+def rows(what: str, data: Json) -> list[dict[str, Json]]:
+    """The objects of a list as they were sent. Raises MalformedReplyError."""
+    found = data.get("items") if isinstance(data, dict) else None
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise MalformedReplyError(f"{what}: the list has no `items`, or one that is no object")
+    return found

@@ -119,7 +119,7 @@ class Broker:
             raise Refusal(422, "cannot_update_order", f"Order {order_id} could not be replaced: it has fills")
         kept: dict[str, Any] = {
             "legs": old.legs, "order-type": old.order_type, "time-in-force": old.time_in_force, "source": old.source,
-            "stop-trigger": old.stop_trigger, "gtc-date": old.gtc_date, "external-identifier": old.external_identifier,
+            "stop-trigger": old.stop_trigger, "gtc-date": old.gtc_date,
         }  # fmt: skip
         kind = body.get("order-type", old.order_type)
         if old.price is not None and kind in ("Limit", "Stop Limit"):

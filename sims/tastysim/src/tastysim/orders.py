@@ -166,7 +166,8 @@ class Order:
         remaining = leg["quantity"] - sum(each["quantity"] for each in fills)
         return {
             "instrument-type": leg["instrument-type"], "symbol": leg["symbol"], "action": leg["action"],
-            "quantity": leg["quantity"], "remaining-quantity": remaining, "fills": fills,
+            "quantity": leg["quantity"], "remaining-quantity": remaining,
+            "fills": [{name: value for name, value in fill.items() if name != "symbol"} for fill in fills],
         }  # fmt: skip
 
 
