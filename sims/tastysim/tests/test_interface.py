@@ -226,6 +226,8 @@ async def test_orders_are_previewed_edited_replaced_searched_and_cancelled(clien
         ({"order-type": "Market"}, "order_must_omit_price"),
         ({"order-type": "Market", "price": None, "time-in-force": "GTC"}, "gtc_market_orders_not_supported"),
         ({"price-effect": "Credit"}, "cant_buy_for_credit"),
+        ({"price": None}, "price"),
+        ({"legs": []}, "1 to 4 legs"),
         ({"order-type": "Stop", "price": None}, "stop-trigger"),
         ({"time-in-force": "GTD"}, "gtc-date"),
         ({"time-in-force": "Soon"}, "time-in-force"),
