@@ -24,7 +24,7 @@ from tastyclient.models import Balance, PlacedComplexOrder, PlacedOrder, Positio
 
 HEARTBEAT_SECONDS, SILENCE_SECONDS, BACK_OFF_SECONDS_MAX = 10.0, 35.0, 30.0
 """The server takes heartbeats between 2 and 60 s apart."""
-HANDSHAKE_SECONDS = 10.0
+HANDSHAKE_SECONDS = PING_SECONDS = 10.0
 HELD_MAX = 10_000
 """Notifications kept while everything is read again; more are a gap of their own."""
 UNKNOWN_MAX = 100
@@ -185,8 +185,8 @@ class AccountStream:
             compression=None,
             max_size=2**22,
             close_timeout=1,
-            ping_interval=self.heartbeat_seconds,
-            ping_timeout=2 * self.heartbeat_seconds,
+            ping_interval=PING_SECONDS,
+            ping_timeout=2 * PING_SECONDS,
         ) as socket:
             self._held, self._again = [], False
             self._unanswered.clear()

@@ -152,7 +152,7 @@ class MarketStream:
             proxy=None,
             max_size=2**24,
             compression=None,
-            open_timeout=self._handshake_seconds,
+            open_timeout=HANDSHAKE_SECONDS,
             ping_interval=PING_SECONDS,
             ping_timeout=2 * PING_SECONDS,
             close_timeout=1,
