@@ -154,6 +154,33 @@ def test_what_one_exit_fills_the_other_no_longer_closes(
     assert placed.terminal_at is not None
 
 
+def test_rules_route_and_cancel_by_time_and_by_price(market: ModelMarket, tmp_path: Path) -> None:
+    """Held until its time or its price, cancelled at its time or its price, with the moment noted."""
+    found = opened(market, tmp_path)
+    broker, symbol = found.broker(ACCOUNT), put(market)
+    later, spot = NOW + timedelta(minutes=5), float(market.spot[0])
+    shared = {"symbol": "SPY", "instrument-type": "Equity", "indicator": "last"}
+    rules = [
+        {"route-after": later.isoformat()},
+        {"cancel-at": later.isoformat()},
+        {"conditions": [{**shared, "action": "route", "comparator": "gte", "threshold": str(spot / 2)}]},
+        {"conditions": [{**shared, "action": "route", "comparator": "lte", "threshold": str(spot / 2)}]},
+        {"conditions": [{**shared, "action": "cancel", "comparator": "lte", "threshold": str(spot * 2)}]},
+    ]
+    placed = [broker.submit(order(symbol, "Buy to Open", "0.05", rules=each), NOW) for each in rules]
+    assert [each.status for each in placed] == ["Contingent", "Live", "Live", "Contingent", "Live"]
+    found.step(NOW)
+    assert [each.status for each in placed] == ["Contingent", "Live", "Live", "Contingent", "Cancelled"]
+    found.step(later)
+    assert [each.status for each in placed] == ["Live", "Cancelled", "Live", "Contingent", "Cancelled"]
+    shown = placed[2].as_wire()["order-rule"]
+    assert Decimal(shown["order-conditions"][0]["triggered-value"]) > Decimal(str(spot / 2))
+    assert placed[1].as_wire()["order-rule"]["cancelled-at"] == placed[1].cancelled_at
+    for wrong in ([], {"route-after": "soon"}, {"conditions": [{**shared, "action": "wait"}]}):
+        with pytest.raises(Refusal):
+            broker.submit(order(symbol, "Buy to Open", "0.05", rules=wrong), NOW)
+
+
 def test_a_pair_waits_for_its_ratio(market: ModelMarket, tmp_path: Path) -> None:
     """Both orders start together when the ratio of the two prices passes its threshold."""
     found = opened(market, tmp_path)

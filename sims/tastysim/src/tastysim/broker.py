@@ -17,8 +17,10 @@ from tastysim.checks import read_order, underlying_of
 from tastysim.complex_orders import ComplexBook
 from tastysim.market import Market
 from tastysim.orders import SIGNS, WORKING, ComplexOrder, Order, Refusal, preflight, stamp
+from tastysim.rules import may_route, must_cancel, read_rule
 from tastysim.shapes import balance, position
 from tastysim.store import Store
+from tastysim.transactions import deposit, trade
 
 CENT = Decimal("0.01")
 _TODAY_WALL_SECONDS = 600
@@ -102,6 +104,11 @@ class Broker:
         self.tell(order)
 
     def _route(self, order: Order, now: datetime) -> None:
+        if not may_route(order.rule, self.market, now):
+            order.status, order.contingent = "Contingent", "Pending Rule"
+            return
+        if order.rule:
+            order.rule["routed-at"] = stamp(now)
         order.become("Routed" if self.latency_steps else "Live", now)
         if self.latency_steps:
             self._due[order.id] = self.market.steps + self.latency_steps
@@ -131,6 +138,7 @@ class Broker:
         old = self.working(order_id)
         order = self.checked(self.replacement(order_id, body), now, held=old.status == "Contingent")
         order.replaces, order.complex_id, order.complex_tag = order_id, old.complex_id, old.complex_tag
+        order.rule = order.rule or old.rule
         self.accept(order, now, contingent=old.status == "Contingent")
         old.replacing, old.edited = order.id, True
         self.complex.exchange(old, order)
@@ -164,6 +172,7 @@ class Broker:
         """Let orders arrive, start, fill and end: fill what the book allows."""
         self._roll(now)
         self.complex.start(now)
+        self._rules(now)
         for order in [each for each in self.orders.values() if each.status in WORKING]:
             if order.is_terminal:
                 continue  # the other one of its pair has just filled
@@ -185,6 +194,16 @@ class Broker:
             self._try(order, now)
             if order.time_in_force == "IOC" and not order.is_terminal:
                 self.end(order, "Cancelled", now)
+
+    def _rules(self, now: datetime) -> None:
+        """Route and cancel what is due by its rule."""
+        for order in [each for each in self.orders.values() if each.rule and not each.is_terminal]:
+            if must_cancel(order.rule, self.market, now):
+                assert order.rule is not None
+                order.rule["cancelled-at"] = stamp(now)
+                self.end(order, "Cancelled", now)
+            elif order.contingent == "Pending Rule" and may_route(order.rule, self.market, now):
+                self.release(order, now)
 
     def _try(self, order: Order, now: datetime) -> None:
         """At once when natural reaches the limit, by chance between mid and natural; a stop waits for its trigger."""
@@ -243,6 +262,7 @@ class Broker:
     def checked(self, body: dict[str, Any], now: datetime, *, held: bool = False) -> Order:
         """An order that passes every check. `held`: one that waits for another; positions are not asked for yet."""
         order = read_order(self.market, self.account, body, now)
+        order.rule = read_rule(self.market, body.get("rules"))
         opening = any(leg["action"].endswith("Open") for leg in order.legs)
         for flag in ("is-closed", "is-frozen"):
             if self.flags[flag]:
@@ -314,7 +334,7 @@ class Broker:
             }  # fmt: skip
             order.fills.append(fill)
             self._move(symbol, quantity * units, each, now)
-            transactions.append(self._trade(order, leg, fill, now))
+            transactions.append(trade(self.store.next_transaction_id(), order, leg, fill, now))
         cost = sum((amount for row in transactions for amount in row.pop("cost")), Decimal(0))
         self.cash += net * scale * units - cost
         done = order.filled_units == order.units
@@ -324,46 +344,14 @@ class Broker:
         self._tell_account(order)
         self.complex.after(order, now)
 
-    def _trade(self, order: Order, leg: dict[str, Any], fill: dict[str, Any], now: datetime) -> dict[str, Any]:
-        """The transaction of a fill."""
-        symbol, quantity, price = leg["symbol"], fill["quantity"], Decimal(fill["fill-price"])
-        costs = valuation.leg_fees(leg, quantity)
-        value = -SIGNS[leg["action"]] * price * quantity * valuation.multiplier(symbol)
-        found: dict[str, Any] = {
-            "id": self.store.next_transaction_id(), "account-number": self.account, "action": leg["action"],
-            "created-at": stamp(now), "currency": "USD", "destination-venue": "SIM", "exec-id": fill["ext-exec-id"],
-            "description": f"{'Bought' if value < 0 else 'Sold'} {quantity} {symbol} @ {price}",
-            "executed-at": stamp(now),
-            "ext-exec-id": fill["ext-exec-id"], "ext-group-fill-id": fill["ext-group-fill-id"],
-            "instrument-type": leg["instrument-type"], "is-estimated-fee": True, "leg-count": len(order.legs),
-            "order-id": order.id, "price": str(price), "quantity": f"{quantity}.0", "symbol": symbol,
-            "transaction-date": market_date(now).isoformat(), "transaction-sub-type": leg["action"],
-            "transaction-type": "Trade", "underlying-symbol": order.underlying,
-        }  # fmt: skip
-        for name, amount in {**costs, "proprietary-index-option-fees": Decimal("0.0")}.items():
-            found |= valuation.signed(name, -amount)
-        total = sum(costs.values(), Decimal(0))
-        return found | valuation.signed("value", value) | valuation.signed("net-value", value - total) | {
-            "cost": list(costs.values())
-        }  # fmt: skip
-
     def _deposit(self, amount: Decimal, now: datetime) -> None:
-        self._write([self._money(amount, now)])
+        self._write([deposit(self.store.next_transaction_id(), self.account, amount, now)])
 
     def deposit(self, amount: Decimal, now: datetime) -> None:
         """Pay money in."""
         self.cash += amount
-        self._write([self._money(amount, now)])
+        self._write([deposit(self.store.next_transaction_id(), self.account, amount, now)])
         self._tell_account(None)
-
-    def _money(self, amount: Decimal, now: datetime) -> dict[str, Any]:
-        found: dict[str, Any] = {
-            "id": self.store.next_transaction_id(), "account-number": self.account, "created-at": stamp(now),
-            "currency": "USD", "description": "Deposit", "executed-at": stamp(now), "is-estimated-fee": False,
-            "transaction-date": market_date(now).isoformat(), "transaction-sub-type": "Deposit",
-            "transaction-type": "Money Movement",
-        }  # fmt: skip
-        return found | valuation.signed("value", amount) | valuation.signed("net-value", amount)
 
     def _move(self, symbol: str, quantity: int, price: Decimal, now: datetime) -> None:
         held, average = self.positions.get(symbol, (0, Decimal(0)))

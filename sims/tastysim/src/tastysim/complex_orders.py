@@ -130,7 +130,7 @@ class ComplexBook:
 
     def _release(self, order_id: int, now: datetime) -> None:
         order = self._broker.orders[order_id]
-        if order.status == "Contingent":
+        if order.contingent == "Pending Order":
             self._broker.release(order, now)
 
     def _end(self, orders: list[Order], now: datetime) -> None:

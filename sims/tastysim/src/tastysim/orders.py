@@ -72,6 +72,8 @@ class Order:
     cancelled_at: str | None = None
     terminal_at: str | None = None
     reject_reason: str | None = None
+    rule: dict[str, Any] | None = None
+    """When to route and cancel it by itself, in the shape of the interface."""
     warnings: list[dict[str, str]] = field(default_factory=list)
     wall: float = 0.0
     """Wall-clock seconds of the last change."""
@@ -157,7 +159,7 @@ class Order:
             "stop-trigger": None if self.stop_trigger is None else str(self.stop_trigger), "gtc-date": self.gtc_date,
             "complex-order-id": self.complex_id, "complex-order-tag": self.complex_tag,
             "contingent-status": self.contingent, "live-at": self.live_at, "cancelled-at": self.cancelled_at,
-            "terminal-at": self.terminal_at, "reject-reason": self.reject_reason,
+            "terminal-at": self.terminal_at, "reject-reason": self.reject_reason, "order-rule": self.rule,
         }  # fmt: skip
         return found | {key: value for key, value in optional.items() if value is not None}
 
