@@ -21,7 +21,9 @@ from tastyclient import (
     NewLeg,
     NewOrder,
     NotFoundError,
+    OrderCondition,
     OrderEdit,
+    OrderRules,
     OrderStatus,
     RejectedError,
     Scope,
@@ -104,6 +106,7 @@ async def test_instruments_and_chains_are_those_of_the_market(client: TastyClien
         await client.futures(), await client.cryptocurrencies(), await client.warrants(), await client.currency_pairs(),
         await client.future_products(), await client.future_option_products(), await client.option_chain("NOPE"),
         await client.futures_option_chain("ES"), await client.future_options(["./ESZ6 ESZ6  261218P6300"]),
+        await client.span_rows(TODAY, "CME"), await client.futures_sessions(),
     )  # fmt: skip
     assert not any(nothing)
     for missing in (client.equity("NOPE"), client.cryptocurrency("BTC/USD"), client.future("/ESZ6"),
@@ -141,8 +144,10 @@ async def test_sessions_follow_the_exchange_calendar(client: TastyClient) -> Non
     days = [each.session_date for each in await client.sessions(TODAY + timedelta(days=30), TODAY)]
     assert not set(days) & set(calendar.holidays)
     assert [each.instrument_collection for each in await client.current_sessions()] == ["Equity"]
-    with pytest.raises(NotFoundError):
-        await client.futures_holidays("CME")
+    for missing in (client.futures_holidays("CME"), client.futures_session("CFE"), client.next_futures_session("CME"),
+                    client.previous_futures_session("CME", TODAY)):  # fmt: skip
+        with pytest.raises(NotFoundError):
+            await missing
 
 
 async def test_a_trade_leaves_the_same_trace_everywhere(client: TastyClient, account: str) -> None:
@@ -272,6 +277,23 @@ async def test_an_off_tick_price_is_accepted_and_then_rejected(client: TastyClie
     placed = await client.submit(account, limit(await contract(client), "Buy to Open", "-0.055"))
     await reaches(client, account, placed.id, OrderStatus.REJECTED)
     assert (await client.order(account, placed.id)).reject_reason
+
+
+async def test_an_order_waits_for_its_rule(client: TastyClient, account: str) -> None:
+    """Contingent until its price is reached, cancelled when its time comes, with both moments told."""
+    waits = OrderCondition(
+        action="route", symbol="SPY", instrument_type="Equity", comparator="gte", threshold=Decimal(9**9)
+    )
+    soon = datetime.now(UTC) + timedelta(seconds=1)
+    rules = OrderRules(cancel_at=soon, conditions=(waits,))
+    placed = await client.submit(account, limit(await contract(client), "Buy to Open", "-0.05", rules=rules))
+    assert placed.status is OrderStatus.CONTINGENT
+    await reaches(client, account, placed.id, OrderStatus.CANCELLED)
+    rule = (await client.order(account, placed.id)).order_rule
+    assert rule is not None
+    assert rule.cancelled_at is not None
+    assert rule.cancelled_at >= soon - timedelta(milliseconds=1)
+    assert (rule.order_conditions[0].threshold, rule.order_conditions[0].triggered_at) == (9**9, None)
 
 
 async def test_a_close_without_position_opens_unless_strict(client: TastyClient, account: str) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
 
 from pydantic import field_validator
 
-from tastyclient.http import Json, Transport
+from tastyclient.http import Json, Parameters, Transport
 from tastyclient.new_orders import NewOrder
 from tastyclient.wire import Quantity, Record, read
 
@@ -112,6 +112,15 @@ class PublicMarginConfiguration(Record):
     """Fraction a year."""
 
 
+class SpanRow(Record):
+    """A row of an exchange's risk parameter file, as it stands in the file."""
+
+    file_date: date
+    row_index: int
+    exchange: str = ""
+    row_data: str
+
+
 class MarginApi:
     """Endpoints about margin. Every method raises a BrokerError."""
 
@@ -134,6 +143,11 @@ class MarginApi:
         account, symbol = quote(account_number, safe=""), quote(underlying_symbol, safe="")
         path = f"/accounts/{account}/margin-requirements/{symbol}/effective"
         return read(EffectiveMargin, await self.transport.get(path))
+
+    async def span_rows(self, day: date, exchange: str, *, limit: int | None = None) -> list[SpanRow]:
+        """Risk parameters of CME or CFE on a day: very many rows, all pages, at most `limit`."""
+        asked: Parameters = {"date": day, "exchange": exchange, "per-page": 1_000}
+        return [read(SpanRow, row) async for row in self.transport.pages("/span/rows", asked, limit=limit)]
 
     async def risk_free_rate(self) -> Decimal:
         """The broker's risk-free rate, fraction a year."""

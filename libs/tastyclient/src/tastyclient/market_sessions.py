@@ -73,6 +73,20 @@ class SessionsApi:
         """Holidays and half days of equities."""
         return read(MarketCalendar, await self.transport.get("/market-time/equities/holidays"))
 
+    async def futures_sessions(self) -> list[EquitySession]:
+        """The futures sessions now, of every exchange."""
+        return items(EquitySession, await self.transport.get("/market-time/futures/sessions/current"))
+
+    async def next_futures_session(self, exchange: FuturesExchange, day: date | None = None) -> SessionTimes:
+        """The futures session after a day (today by default)."""
+        path = f"/market-time/futures/sessions/next/{exchange}"
+        return read(SessionTimes, await self.transport.get(path, {"date": day}))
+
+    async def previous_futures_session(self, exchange: FuturesExchange, day: date | None = None) -> SessionTimes:
+        """The futures session before a day (today by default)."""
+        path = f"/market-time/futures/sessions/previous/{exchange}"
+        return read(SessionTimes, await self.transport.get(path, {"date": day}))
+
     async def futures_session(self, exchange: FuturesExchange) -> EquitySession:
         """The futures session now."""
         return read(EquitySession, await self.transport.get(f"/market-time/futures/sessions/current/{exchange}"))

@@ -45,7 +45,7 @@ from tastyclient.instruments import (
     TickSize,
     Warrant,
 )
-from tastyclient.margin import EffectiveMargin, MarginGroup, MarginPosition, MarginPreview, MarginReport
+from tastyclient.margin import EffectiveMargin, MarginGroup, MarginPosition, MarginPreview, MarginReport, SpanRow
 from tastyclient.market_data import Dividend, Earnings, ExpirationVolatility, MarketData, MarketMetrics, NextEarnings
 from tastyclient.market_sessions import EquitySession, MarketCalendar, SessionTimes
 from tastyclient.new_orders import (
@@ -65,8 +65,10 @@ from tastyclient.orders import (
     Fill,
     Message,
     OrderPreview,
+    OrderRule,
     OrderStatus,
     OrderView,
+    PlacedCondition,
     PlacedLeg,
     PlacedOrder,
 )
@@ -128,6 +130,7 @@ __all__ = [
     "OrderCondition",
     "OrderEdit",
     "OrderPreview",
+    "OrderRule",
     "OrderRules",
     "OrderStatus",
     "OrderType",
@@ -135,6 +138,7 @@ __all__ = [
     "PairsEquation",
     "PairsWatchlist",
     "PlacedComplexOrder",
+    "PlacedCondition",
     "PlacedLeg",
     "PlacedOrder",
     "Position",
@@ -147,6 +151,7 @@ __all__ = [
     "QuoteToken",
     "Record",
     "SessionTimes",
+    "SpanRow",
     "Strike",
     "SymbolFound",
     "TickSize",

@@ -75,6 +75,31 @@ class PlacedLeg(Record):
     """All fills so far; the broker sends every one of them again with every message."""
 
 
+class PlacedCondition(Record):
+    """A condition and whether it was met. threshold, triggered_value: $ per unit."""
+
+    id: str
+    action: str
+    symbol: str
+    instrument_type: Reference = ""
+    indicator: str
+    comparator: str
+    threshold: Decimal
+    is_threshold_based_on_notional: bool | None = None
+    triggered_at: datetime | None = None
+    triggered_value: Decimal | None = None
+
+
+class OrderRule(Record):
+    """When the broker routes and cancels an order by itself, and when it did."""
+
+    route_after: datetime | None = None
+    routed_at: datetime | None = None
+    cancel_at: datetime | None = None
+    cancelled_at: datetime | None = None
+    order_conditions: tuple[PlacedCondition, ...] = ()
+
+
 class OrderView(Record):
     """An order as the broker sees it, placed or only previewed. price, value: $, credit positive."""
 
@@ -111,6 +136,7 @@ class OrderView(Record):
     updated_at: datetime | None = None
     """When the broker last changed it; the epoch in a preview."""
     reject_reason: str | None = None
+    order_rule: OrderRule | None = None
     legs: tuple[PlacedLeg, ...] = ()
 
 

@@ -137,6 +137,12 @@ def routes(brokerage: Brokerage) -> APIRouter:
     async def configuration(request: Request) -> Response:
         return one(request, {"risk-free-rate": str(RATE)})
 
+    @api.get("/span/rows")
+    async def span(request: Request) -> Response:
+        if day(request, "date") is None or not request.query_params.get("exchange"):
+            raise invalid("date", "date and exchange are required")
+        return paged(request, [], 1000, 50_000)
+
     return api
 
 
