@@ -26,6 +26,7 @@ _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?", re.ASCII)
 _NO_TEXT = frozenset({"NaN", "\x00"})
 _HEAD = re.compile(rb'\{"type":"FEED_DATA","channel":(0|[1-9]\d{0,8}),"data":\["([A-Za-z]{1,40})",\[')
 _HEAD_BYTES_MAX = 120
+_CLOSING_BRACE = ord("}")
 _NEXT = re.compile(rb',"([A-Za-z]{1,40})",\[')
 _INTEGER_END = 1 << 63
 _FLOAT = np.dtype(np.float64)
@@ -44,7 +45,7 @@ class Decoder:
     def compiled_frame(self, text: bytes, layouts: Mapping[int, Mapping[str, Layout]]) -> list[Columns] | None:
         """Columns of a whole FEED_DATA message, or None: then the general way decides what it is."""
         reader = self._compiled
-        if reader is None or reader.kernels is None:
+        if reader is None or reader.kernels is None or text[-1] != _CLOSING_BRACE:
             return None
         at = text.find(b'",[', 0, _HEAD_BYTES_MAX) + 3
         layout = self._heads.get(text[:at]) or self._head(text[:at], layouts)

@@ -122,7 +122,8 @@ def read_columns(
     """Read one value array whose first value is at `at`.
 
     Returns the status, the place after the closing bracket, and the columns: one row per field, one column per event.
-    Rows of SYMBOL, INTEGER and TEXT fields hold the bits of 64-bit integers. The text must not end with a digit.
+    Rows of SYMBOL, INTEGER and TEXT fields hold the bits of 64-bit integers. The text must end with a closing
+    brace: no number runs over it.
     """
     end, width = text.size, kinds.size
     commas = 0
@@ -191,17 +192,17 @@ def read_columns(
                     at += 1
                 start = at
                 mantissa = np.uint64(0)
-                while at < end and ZERO <= text[at] <= NINE:
+                while ZERO <= text[at] <= NINE:
                     mantissa = mantissa * np.uint64(10) + np.uint64(text[at] - ZERO)
                     at += 1
                 digits = at - start
-                if digits == 0 or (digits > 1 and text[start] == ZERO) or at >= end:
+                if digits == 0 or (digits > 1 and text[start] == ZERO):
                     return OTHER, at, columns
                 exponent = 0
                 if text[at] == DOT:
                     at += 1
                     start = at
-                    while at < end and ZERO <= text[at] <= NINE:
+                    while ZERO <= text[at] <= NINE:
                         mantissa = mantissa * np.uint64(10) + np.uint64(text[at] - ZERO)
                         at += 1
                     exponent = start - at
@@ -209,15 +210,15 @@ def read_columns(
                     if exponent == 0:
                         return OTHER, at, columns
                 whole = exponent == 0
-                if at < end and (text[at] == 101 or text[at] == 69):
+                if text[at] == 101 or text[at] == 69:
                     at += 1
                     whole = False
-                    down = at < end and text[at] == MINUS
-                    if at < end and (text[at] == MINUS or text[at] == PLUS):
+                    down = text[at] == MINUS
+                    if text[at] == MINUS or text[at] == PLUS:
                         at += 1
                     start = at
                     power = 0
-                    while at < end and ZERO <= text[at] <= NINE and at - start < 4:
+                    while ZERO <= text[at] <= NINE and at - start < 4:
                         power = power * 10 + int(text[at] - ZERO)
                         at += 1
                     if at == start:
