@@ -1,4 +1,4 @@
-"""A simulator as a process of its own, started once for a module of tests, and a client of it."""
+"""A simulator as a process of its own, started once for all tests here, and a client of it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from chassis.embedded import free_port
 from tastyclient import ClientSettings, TastyClient
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where the simulator of this module listens."""
+    """Where the simulator listens."""
     port = free_port()
     clean = {key: value for key, value in os.environ.items() if not key.startswith("TT_")}
     own = {"TT_TASTYSIM_PORT": str(port), "TT_TASTYSIM_DATA_DIR": str(tmp_path_factory.mktemp("sim")),

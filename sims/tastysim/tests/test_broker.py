@@ -195,14 +195,14 @@ def test_a_pair_waits_for_its_ratio(market: ModelMarket, tmp_path: Path) -> None
     assert (broker.positions["XLF"][0], broker.positions["BAC"][0]) == (10, -10)
 
 
-@pytest.mark.parametrize("seed", range(3 * SCALE))
+@pytest.mark.parametrize("seed", range(2 * SCALE))
 def test_no_cent_appears_or_vanishes(seed: int, tmp_path: Path) -> None:
     """After any series of orders: cash is the sum of all transactions; positions are the sum of all fills."""
     market, choice = ModelMarket(seed, NOW), random.Random(seed)
     found = opened(market, tmp_path)
     broker = found.broker(ACCOUNT)
     names = [put(market, offset) for offset in range(-3, 4)] + ["BAC", "XLF"]
-    for _ in range(60):
+    for _ in range(40):
         symbol, quantity = choice.choice(names), choice.randint(1, 40)
         held = broker.positions.get(symbol, (0, Decimal(0)))[0]
         buys = choice.random() < 0.5
@@ -218,7 +218,7 @@ def test_no_cent_appears_or_vanishes(seed: int, tmp_path: Path) -> None:
         found.step(market.now)
     rows = broker.store.rows("transactions", ACCOUNT)
     net = [(1 if row["net-value-effect"] != "Debit" else -1) * Decimal(row["net-value"]) for row in rows]
-    assert len(rows) > 20
+    assert len(rows) > 10
     assert broker.cash == sum(net)
     filled: dict[str, int] = {}
     for each in broker.orders.values():
