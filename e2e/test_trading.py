@@ -11,7 +11,7 @@ import time
 import nats
 import pytest
 
-from e2e.conftest import ACCOUNT, System, await_running, faults_in_the_books, propose_some, start, stop
+from e2e.conftest import ACCOUNT, ROOM, System, await_running, faults_in_the_books, propose_some, start, stop
 from schemas import subjects
 from testkit import eventually
 from testkit.plugin import open_to_servers
@@ -40,35 +40,6 @@ async def resume(system: System) -> None:
         if row["mode"] != "run":
             body = {"scope": row["scope"], "scope_value": row["scope_value"], "reason": "the trial is over"}
             system.post("/control/resume", body)
-
-
-async def test_a_whole_basket_is_proposed_approved_submitted_walked_and_filled(system: System) -> None:
-    """Automation trades by itself; what the ledger holds is what the broker holds."""
-    await resume(system)
-    baskets: dict[str, set[str]] = {}
-
-    async def one_is_filled() -> bool:
-        latest = system.client.get("/scans/latest")
-        if latest.is_success and latest.json()["executed"]:
-            baskets[latest.json()["cycle_id"]] = set(latest.json()["basket"])
-        rows = await system.rows(
-            "SELECT root.signal_id FROM ledger.intent root "
-            "JOIN ledger.intent last ON last.root_intent_id = root.intent_id "
-            "WHERE root.source = 'scanner' AND root.walk_step = 0 AND last.state = 'filled'"
-        )
-        filled = {row["signal_id"] for row in rows}
-        return any(len(basket) == 5 and basket <= filled for basket in baskets.values())
-
-    await eventually(one_is_filled, timeout=170, every=0.5)
-    walked = await system.rows("SELECT count(*) AS n FROM ledger.intent WHERE walk_step > 0")
-    assert walked[0]["n"] > 0
-    cycle = system.get("/scans/latest")
-    assert cycle["contracts"] >= 10_000
-    assert cycle["underlyings"] == 18
-    assert all(candidate["rules"] for candidate in cycle["candidates"])
-    await books_agree(system)
-    positions = {leg["occ_symbol"]: leg["signed_quantity"] for each in system.get("/positions") for leg in each["legs"]}
-    assert positions
 
 
 async def test_a_raw_message_stops_everything(system: System) -> None:
@@ -222,25 +193,68 @@ async def test_kill_9_of_any_process_doubles_and_loses_nothing(system: System, n
     await books_agree(system)
 
 
-async def test_a_second_start_finds_its_data_again(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Ctrl-C stops cleanly; the same folder goes on with the same ledger, gate and login."""
+async def test_a_whole_basket_is_filled_and_a_second_start_finds_it_again(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Started with --auto it proposes, approves, submits, walks and fills five trades of one cycle within 3 minutes.
+
+    Ctrl-C then stops everything cleanly; the same folder goes on with the same positions, gate and login.
+    """
     folder = tmp_path_factory.mktemp("again")
     open_to_servers(folder)
-    process = start(folder, "--no-web")
-    first = await_running(folder, process)
-    first.post("/control/kill", {"why": "kept over a restart"})
-    password = (folder / "secrets" / "demo-password").read_text()
-    pids = dict(first.refresh().processes)
-    assert stop(process) == 0
+    process = start(folder, "--auto", "--no-web", environment=ROOM)
+    try:
+        first = await_running(folder, process)
+        await one_basket_filled(first)
+        first.post("/control/kill", {"why": "kept over a restart"})
+        await eventually(lambda: nothing_is_left(first), timeout=20, every=0.1)
+        await books_agree(first)
+        held = await held_by_the_ledger(first)
+        password = (folder / "secrets" / "demo-password").read_text()
+        pids = dict(first.refresh().processes)
+    finally:
+        code = stop(process)
+    assert code == 0
     assert not [name for name, pid in pids.items() if _alive(pid)]
-    process = start(folder, "--no-web")
+    process = start(folder, "--no-web", environment=ROOM)
     try:
         again = await_running(folder, process)
         assert [row["mode"] for row in again.get("/control/gate")["rows"]] == ["cancel_working"]
         assert again.post("/auth/login", {"username": "demo", "password": password})["role"] == "admin"
         assert [each["account_number"] for each in again.get("/accounts")] == [ACCOUNT]
+        await books_agree(again)
+        assert await held_by_the_ledger(again) == held
     finally:
         assert stop(process) == 0
+
+
+async def one_basket_filled(system: System) -> None:
+    baskets: dict[str, set[str]] = {}
+
+    async def filled() -> bool:
+        latest = system.client.get("/scans/latest")
+        if latest.is_success and latest.json()["executed"]:
+            baskets[latest.json()["cycle_id"]] = set(latest.json()["basket"])
+        rows = await system.rows(
+            "SELECT root.signal_id FROM ledger.intent root "
+            "JOIN ledger.intent last ON last.root_intent_id = root.intent_id "
+            "WHERE root.source = 'scanner' AND root.walk_step = 0 AND last.state = 'filled'"
+        )
+        done = {row["signal_id"] for row in rows}
+        return any(len(basket) == 5 and basket <= done for basket in baskets.values())
+
+    await eventually(filled, timeout=170, every=0.5)
+    walked = await system.rows("SELECT count(*) AS n FROM ledger.intent WHERE walk_step > 0")
+    assert walked[0]["n"] > 0
+    cycle = system.get("/scans/latest")
+    assert cycle["contracts"] >= 10_000
+    assert cycle["underlyings"] == 18
+    assert all(candidate["rules"] for candidate in cycle["candidates"])
+
+
+async def held_by_the_ledger(system: System) -> dict[str, int]:
+    rows = await system.rows("SELECT occ_symbol, signed_quantity FROM ledger.position WHERE signed_quantity <> 0")
+    return {row["occ_symbol"]: row["signed_quantity"] for row in rows}
 
 
 def _alive(pid: int) -> bool:

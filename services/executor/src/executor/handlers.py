@@ -29,11 +29,12 @@ from ledger.tables import Intent
 from optionmath.sessions import market_date
 from schemas import subjects
 from schemas.commands import KillAck, KillCommand
-from schemas.orders import CancelOrders, ExecuteIntent, IntentState
+from schemas.orders import AT_BROKER, CancelOrders, ExecuteIntent, IntentState
 from schemas.trade import OrderAction, Purpose
 from strategies.live_chain import LiveMarket
 from tastyclient import AccountStream, Balance, BrokerError, Notification, PlacedOrder, TastyClient
 
+IN_HAND = AT_BROKER | {IntentState.SUBMITTING}
 POLL_SECONDS, STOPPED_SWEEP_SECONDS, CLEAN_SWEEPS = 0.25, 2.0, 3
 log = get_logger("executor")
 
@@ -61,11 +62,13 @@ class Executor:
     _sweep: asyncio.Event = field(default_factory=asyncio.Event)
     _notifications: asyncio.Queue[Notification] = field(default_factory=asyncio.Queue)
     _working: int | None = None
+    _swept_at: float = 0.0
+    """Monotonic seconds at which the sweep that counted `_working` began."""
     _differences: dict[str, dict[str, tuple[int, int]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.kill_switch = KillSwitch(
-            self.broker, self.settings, on_command=self.on_kill, working_orders=lambda: self._working
+            self.broker, self.settings, on_command=self.on_kill, working_orders=self._working_since_the_stop
         )
         self.relay = Relay(self.engine, PRODUCER, self._publish, self._relay_failed)
         self.orders = Orders(
@@ -344,7 +347,7 @@ class Executor:
             if not self.kill_switch.is_set():
                 clean = 0
                 continue
-            left = 0
+            left, began, command = 0, self.clock.monotonic(), self.kill_switch.last_command
             try:
                 for number in self.accounts:
                     left += await self._cancel_stopped(number)
@@ -353,11 +356,16 @@ class Executor:
                 clean = 0
                 continue
             clean = 0 if left else clean + 1
-            self._working = left
-            await self._report(left)
+            self._working, self._swept_at = left, began
+            await self._report(left, command)
+
+    def _working_since_the_stop(self) -> int | None:
+        """What a sweep that began after the newest stop has found; None until there is one."""
+        latched_at = self.kill_switch.latched_at
+        return self._working if latched_at is None or self._swept_at >= latched_at else None
 
     async def _cancel_stopped(self, account_number: str) -> int:
-        """Cancel the account's orders that the stop concerns; returns how many of them could still fill before."""
+        """Cancel the orders that the stop concerns; returns how many can still fill, sends in hand included."""
         concerned = []
         for order in await self.urgent.live_orders(account_number):
             if order.status.value not in MAY_FILL:
@@ -365,15 +373,26 @@ class Executor:
             intent = await self.orders.observe(order, account_number)
             strategy = intent.strategy_id if intent else ""
             opens = any(OrderAction(leg.action).opens for leg in order.legs)
-            mode = self.kill_switch.mode_for(account_number, strategy, order.underlying_symbol)
-            if must_cancel(mode, Purpose.OPEN if opens else Purpose.CLOSE):
+            purpose = Purpose.OPEN if opens else Purpose.CLOSE
+            if self._stop_concerns(account_number, strategy, order.underlying_symbol, purpose):
                 concerned.append(str(order.id))
         for number in concerned:
             await self.orders.cancel(account_number, number, "stopped")
-        return len(concerned)
+        # an order on its way when the list was read is not in it yet, but in the journal
+        async with transaction(self.engine) as session:
+            journal = [
+                intent
+                for intent in await intents.in_states(session, IN_HAND, account_number)
+                if self._stop_concerns(
+                    account_number, intent.strategy_id, intent.underlying_symbol, Purpose(intent.purpose)
+                )
+            ]
+        return max(len(concerned), len(journal))
 
-    async def _report(self, working: int) -> None:
-        command = self.kill_switch.last_command
+    def _stop_concerns(self, account_number: str, strategy_id: str, underlying_symbol: str, purpose: Purpose) -> bool:
+        return must_cancel(self.kill_switch.mode_for(account_number, strategy_id, underlying_symbol), purpose)
+
+    async def _report(self, working: int, command: KillCommand | None) -> None:
         acknowledgement = KillAck(
             ts_event=datetime.now(UTC),
             service=self.settings.service,
