@@ -18,7 +18,7 @@ from testkit.plugin import open_to_servers
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 
-STOPS = 3 * int(os.environ.get("TT_TEST_SCALE", "1"))
+STOPS = 20 * int(os.environ.get("TT_TEST_SCALE", "1"))
 CRASHES = ("executor", "risk", "tastysim", "gateway", "marketdata", "scanner", "analyzer", "nats", "postgres", "valkey")
 
 
