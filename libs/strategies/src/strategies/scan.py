@@ -200,10 +200,16 @@ def _write(search: _Search, result: ScanResult, busy: frozenset[str]) -> None:
     shown = dict.fromkeys([*order[:PASSED_WRITTEN].tolist(), *chosen, *greedy])
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(1, len(order) + 1)
-    written = {
-        index: writer.write(*search.structure(kept, index), paths()).model_copy(update={"rank": int(rank[index])})
-        for index in sorted(shown, key=lambda index: int(rank[index]))
-    }
+    best_first = sorted(shown, key=lambda index: int(rank[index]))
+    shared = paths()
+
+    def write(index: int) -> Candidate:
+        made = writer.write(*search.structure(kept, index), shared)
+        return made.model_copy(update={"rank": int(rank[index])})
+
+    # the simulations release the interpreter lock
+    with ThreadPoolExecutor(max_workers=WORKERS) as workers:
+        written = dict(zip(best_first, workers.map(write, best_first), strict=True))
     result.passed = list(written.values())
     result.near_misses = [writer.write(group, structure) for group, structure in search.nearest()]
     result.basket = basket_of([written[index] for index in chosen], [written[index] for index in greedy], rules)
