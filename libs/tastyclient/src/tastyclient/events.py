@@ -204,6 +204,12 @@ class Columns:
     has been checked when the object exists; arrays and lists are made when first read.
     """
 
+    symbols: Lazy[list[str]]
+    ids: Lazy[Ints]
+    values: Lazy[Mapping[str, Floats]]
+    integers: Lazy[Mapping[str, Ints]]
+    texts: Lazy[Mapping[str, list[str]]]
+
     def __init__(self, event_type: str, size: int) -> None:
         self.event_type = event_type
         self._size = size
@@ -214,29 +220,9 @@ class Columns:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.event_type}, {self._size} events)"
 
-    @Lazy
-    def symbols(self) -> list[str]:
-        raise NotImplementedError
-
-    @Lazy
-    def ids(self) -> Ints:
-        raise NotImplementedError
-
-    @Lazy
-    def values(self) -> Mapping[str, Floats]:
-        raise NotImplementedError
-
     def numbers(self) -> Floats:
         """The NUMBER fields that were sent, in the order of `values`, as one array (fields, events): cheapest."""
         return np.array(list(self.values.values())).reshape(-1, self._size)
-
-    @Lazy
-    def integers(self) -> Mapping[str, Ints]:
-        raise NotImplementedError
-
-    @Lazy
-    def texts(self) -> Mapping[str, list[str]]:
-        raise NotImplementedError
 
     def events(self) -> Iterator[dict[str, float | int | str]]:
         """One mapping per event, oldest first: for the few, not for the feed's whole flow."""
