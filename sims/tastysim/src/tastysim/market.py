@@ -17,6 +17,7 @@ import numpy.typing as npt
 from optionmath.blackscholes import Greeks, greeks, price
 from optionmath.sessions import expires_at, is_session
 from schemas.symbols import OptionSymbol, OptionType
+from tastysim.corporate_events import CorporateEvents
 
 Floats = npt.NDArray[np.float64]
 RATE = 0.04
@@ -93,6 +94,10 @@ class Market(Protocol):
     now: datetime
     listed: tuple[Listed, ...]
     steps: int
+    listing: int
+    """Grows whenever rows change their meaning (contracts listed or gone): who keeps row numbers reads them anew."""
+    is_open: bool
+    """Whether orders trade now. A market without hours is always open."""
     rows: dict[str, slice]
     options: list[OptionSymbol]
     row_of: dict[str, int]
@@ -123,6 +128,12 @@ class Market(Protocol):
     def spot_quote(self, index: int) -> tuple[float, float]:
         """Bid and ask of an underlying."""
 
+    def events(self, first: date, last: date) -> CorporateEvents:
+        """Dividends by ex-date, splits by effective day and earnings by day, `first` and `last` included."""
+
+    def settlement(self, symbol: str, day: date) -> Decimal | None:
+        """Official closing price of an underlying on a day that has ended, on the cent; None when it is not known."""
+
 
 class ModelMarket:
     """The seeded market."""
@@ -140,6 +151,8 @@ class ModelMarket:
         self._list_contracts(now.astimezone(UTC).date())
         self.day_volume = np.zeros(count)
         self.steps = 0
+        self.listing = 0
+        self.is_open = True
         self.quoted_at = np.zeros(len(self.strike), dtype=np.int64)
         self.traded_at = np.zeros(len(self.strike), dtype=np.int64)
         self.bid, self.ask = np.zeros(len(self.strike)), np.zeros(len(self.strike))
@@ -238,3 +251,11 @@ class ModelMarket:
         """Bid and ask of an underlying, a cent or two around its price."""
         middle, half = float(self.spot[index]), 0.01 if self.spot[index] < 300 else 0.02
         return round(middle - half, 2), round(middle + half, 2)
+
+    def events(self, first: date, last: date) -> CorporateEvents:
+        """None are known."""
+        return CorporateEvents()
+
+    def settlement(self, symbol: str, day: date) -> Decimal | None:
+        """Closing prices are not kept."""
+        return None

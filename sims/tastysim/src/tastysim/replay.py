@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 
 from optionmath.blackscholes import Greeks, implied_volatility
-from optionmath.sessions import closes_at
+from optionmath.sessions import closes_at, expires_at
 from schemas.symbols import OptionSymbol, OptionType, parse_occ
 from strategies.chain import ChainSnapshot
 from strategies.chainfile import ChainFileError, read, sessions, snapshots
+from tastysim.corporate_events import CorporateEvents
 from tastysim.market import Floats, Listed
 
 _SIZE = 10.0
@@ -60,6 +62,8 @@ class ReplayMarket:
         self.day_volume = np.full(len(chains), np.nan)
         self._take(chains)
         self.steps = 0
+        self.listing = 0
+        self.is_open = True
 
     def _take(self, chains: list[ChainSnapshot]) -> None:
         self.rows: dict[str, slice] = {}
@@ -106,6 +110,17 @@ class ReplayMarket:
         """The recorded price a cent either side."""
         middle = float(self.spot[index])
         return round(middle - 0.01, 2), round(middle + 0.01, 2)
+
+    def events(self, first: date, last: date) -> CorporateEvents:
+        """The file has none."""
+        return CorporateEvents()
+
+    def settlement(self, symbol: str, day: date) -> Decimal | None:
+        """The recorded price, on the recorded day."""
+        index = self.index_of(symbol)
+        if index is None or day != self.session or self.now < expires_at(day):
+            return None
+        return Decimal(str(round(float(self.spot[index]), 2)))
 
 
 def _one_root_each(chains: list[ChainSnapshot]) -> list[ChainSnapshot]:
