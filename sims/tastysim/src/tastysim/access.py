@@ -38,6 +38,10 @@ class Tokens:
         ends, scopes = self._live.get(token, (datetime.min.replace(tzinfo=UTC), frozenset[str]()))
         return scopes if ends >= datetime.now(UTC) else None
 
+    def revoke(self, token: str) -> None:
+        """End a token before its time."""
+        self._live.pop(token, None)
+
     def consent(self, redirect_uri: str, scopes: str) -> str:
         """The code that the consent page would hand out."""
         code = secrets.token_urlsafe(16)

@@ -41,6 +41,8 @@ class Broker:
         self.notify: Callable[[str, dict[str, Any]], None] = lambda _kind, _data: None
         self.generator = np.random.default_rng(1)
         self.latency_steps = 0
+        self.stuck: set[int] = set()
+        """Orders whose cancellation does not arrive by itself."""
         self._due: dict[int, int] = {}
         known = self._kept("cash")
         self.cash = Decimal(known or str(cash))
@@ -150,7 +152,7 @@ class Broker:
     def cancel(self, order_id: int, now: datetime) -> Order:
         """Cancel a working order. Raises Refusal otherwise."""
         order = self.working(order_id)
-        if self.latency_steps and order.status != "Contingent":
+        if (self.latency_steps or order_id in self.stuck) and order.status != "Contingent":
             order.become("Cancel Requested", now)
             self._due[order_id] = self.market.steps + self.latency_steps
             self.keep("cancel requested", order)
@@ -176,7 +178,8 @@ class Broker:
         for order in [each for each in self.orders.values() if each.status in WORKING]:
             if order.is_terminal:
                 continue  # the other one of its pair has just filled
-            if self._due.get(order.id, 0) > self.market.steps:
+            stuck = order.status == "Cancel Requested" and order.id in self.stuck
+            if self._due.get(order.id, 0) > self.market.steps or stuck:
                 if order.status == "Cancel Requested":
                     self._try(order, now)  # a fill may still win
                 continue
@@ -211,14 +214,14 @@ class Broker:
         if natural is None or mid is None or not self._triggered(order, mid):
             return
         if order.price is None:
-            self._fill(order, natural, now, valuation.size(self.market, order))
+            self.fill(order, natural, now, valuation.size(self.market, order))
             return
         chance = 1.0
         if natural < order.price:
             room = float(mid - natural) or 0.01
             chance = 0.0 if order.price > mid else 0.01 + 0.15 * float(mid - order.price) / room
         if self.generator.random() < chance:
-            self._fill(order, max(order.price, natural), now, valuation.size(self.market, order))
+            self.fill(order, max(order.price, natural), now, valuation.size(self.market, order))
 
     def _triggered(self, order: Order, mid: Decimal) -> bool:
         """A stop that pays starts when the price has risen to its trigger, one that receives when it has fallen."""
@@ -317,7 +320,7 @@ class Broker:
         ]  # fmt: skip
         return found[::-1]
 
-    def _fill(self, order: Order, net: Decimal, now: datetime, most: int) -> None:
+    def fill(self, order: Order, net: Decimal, now: datetime, most: int) -> None:
         """Book a fill of at most so many units; the legs' prices are their mids, the first one takes the difference."""
         units = min(most, order.units - order.filled_units)
         scale, count = valuation.scale(order), len(order.fills) // len(order.legs)
@@ -333,7 +336,7 @@ class Broker:
                 "ext-group-fill-id": f"{order.id}-{count}", "ext-exec-id": f"{order.id}-{number}-{count}",
             }  # fmt: skip
             order.fills.append(fill)
-            self._move(symbol, quantity * units, each, now)
+            self.move(symbol, quantity * units, each, now)
             transactions.append(trade(self.store.next_transaction_id(), order, leg, fill, now))
         cost = sum((amount for row in transactions for amount in row.pop("cost")), Decimal(0))
         self.cash += net * scale * units - cost
@@ -341,19 +344,20 @@ class Broker:
         order.become("Filled", now) if done else order.touch(now)
         self.keep("filled" if done else "partially filled", order, transactions)
         self.tell(order)
-        self._tell_account(order)
+        self.tell_account(order)
         self.complex.after(order, now)
 
     def _deposit(self, amount: Decimal, now: datetime) -> None:
-        self._write([deposit(self.store.next_transaction_id(), self.account, amount, now)])
+        self.write([deposit(self.store.next_transaction_id(), self.account, amount, now)])
 
     def deposit(self, amount: Decimal, now: datetime) -> None:
         """Pay money in."""
         self.cash += amount
-        self._write([deposit(self.store.next_transaction_id(), self.account, amount, now)])
-        self._tell_account(None)
+        self.write([deposit(self.store.next_transaction_id(), self.account, amount, now)])
+        self.tell_account(None)
 
-    def _move(self, symbol: str, quantity: int, price: Decimal, now: datetime) -> None:
+    def move(self, symbol: str, quantity: int, price: Decimal, now: datetime) -> None:
+        """Change a position by a signed quantity at a price; what that closes is realized."""
         held, average = self.positions.get(symbol, (0, Decimal(0)))
         after, at = held + quantity, stamp(now)
         closed = min(abs(held), abs(quantity)) if (held > 0) != (quantity > 0) else 0
@@ -374,7 +378,8 @@ class Broker:
         """Push an order to the account stream."""
         self.notify("Order", order.as_wire())
 
-    def _tell_account(self, order: Order | None) -> None:
+    def tell_account(self, order: Order | None) -> None:
+        """Push the positions an order touched, and the balance."""
         for leg in order.legs if order else ():
             self.notify("CurrentPosition", position(self, leg["symbol"]))
         self.notify("AccountBalance", balance(self))
@@ -382,7 +387,7 @@ class Broker:
     def set_flags(self, flags: dict[str, bool]) -> None:
         """Restrict the account or lift a restriction."""
         self.flags |= {name: bool(value) for name, value in flags.items() if name in FLAGS}
-        self._write([])
+        self.write([])
 
     def keep(self, what: str, order: Order, transactions: Iterable[dict[str, Any]] = ()) -> None:
         """Write the account, the order and the event in one transaction."""
@@ -391,9 +396,10 @@ class Broker:
             "status": order.status, "account-number": self.account, "at-ms": order.updated_ms,
             "price": str(order.price), "legs": order.legs, "fills": order.fills,
         }  # fmt: skip
-        self._write(transactions, orders=[order.as_row()], events=[event])
+        self.write(transactions, orders=[order.as_row()], events=[event])
 
-    def _write(self, transactions: Iterable[dict[str, Any]], **rows: Any) -> None:
+    def write(self, transactions: Iterable[dict[str, Any]], **rows: Any) -> None:
+        """Write the account and what belongs with it in one transaction."""
         state = {
             "cash": str(self.cash), "margin-or-cash": self.margin_or_cash, "flags": json.dumps(self.flags),
             "positions": json.dumps({key: [count, str(average)] for key, (count, average) in self.positions.items()}),
