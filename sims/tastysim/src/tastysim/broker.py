@@ -9,12 +9,11 @@ from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
-import numpy as np
-
 from optionmath.sessions import market_date
 from tastysim import valuation
 from tastysim.checks import read_order, underlying_of
 from tastysim.complex_orders import ComplexBook
+from tastysim.fills import FillDesk
 from tastysim.market import Market
 from tastysim.orders import SIGNS, WORKING, ComplexOrder, Order, Refusal, preflight, stamp
 from tastysim.rules import may_route, must_cancel, read_rule
@@ -39,7 +38,8 @@ class Broker:
     ) -> None:  # fmt: skip
         self.market, self.store, self.account, self._first = market, store, account, first
         self.notify: Callable[[str, dict[str, Any]], None] = lambda _kind, _data: None
-        self.generator = np.random.default_rng(1)
+        self.desk = FillDesk(market.now)
+        """Decides about fills; one for all accounts."""
         self.latency_steps = 0
         self.stuck: set[int] = set()
         """Orders whose cancellation does not arrive by itself."""
@@ -145,6 +145,7 @@ class Broker:
         old.replacing, old.edited = order.id, True
         self.complex.exchange(old, order)
         old.become("Cancelled", now)
+        self.desk.forget(old.id)
         self.keep("replaced", old)
         self.tell(old)
         return order
@@ -166,6 +167,7 @@ class Broker:
         order.reject_reason = reason
         order.become(status, now)
         self._due.pop(order.id, None)
+        self.desk.forget(order.id)
         self.keep(status.lower(), order)
         self.tell(order)
         self.complex.after(order, now)
@@ -209,26 +211,12 @@ class Broker:
                 self.release(order, now)
 
     def _try(self, order: Order, now: datetime) -> None:
-        """At once when natural reaches the limit, by chance between mid and natural; a stop waits for its trigger."""
-        natural, mid = (valuation.net(self.market, order, natural=each) for each in (True, False))
-        if natural is None or mid is None or not self._triggered(order, mid):
-            return
-        if order.price is None:
-            self.fill(order, natural, now, valuation.size(self.market, order))
-            return
-        chance = 1.0
-        if natural < order.price:
-            room = float(mid - natural) or 0.01
-            chance = 0.0 if order.price > mid else 0.01 + 0.15 * float(mid - order.price) / room
-        if self.generator.random() < chance:
-            self.fill(order, max(order.price, natural), now, valuation.size(self.market, order))
-
-    def _triggered(self, order: Order, mid: Decimal) -> bool:
-        """A stop that pays starts when the price has risen to its trigger, one that receives when it has fallen."""
-        if order.stop_trigger is None or order.triggered:
-            return True
-        order.triggered = -mid >= order.stop_trigger if mid < 0 else mid <= order.stop_trigger
-        return order.triggered
+        """Fill, reject or leave resting, as the desk decides."""
+        decision = self.desk.consider(self.market, order, now)
+        if decision.reject is not None:
+            self.end(order, "Rejected", now, decision.reject)
+        elif decision.price is not None:
+            self.fill(order, decision.price, now, decision.units)
 
     def _roll(self, now: datetime) -> None:
         """End what is good for a day that is over."""
@@ -266,6 +254,7 @@ class Broker:
         """An order that passes every check. `held`: one that waits for another; positions are not asked for yet."""
         order = read_order(self.market, self.account, body, now)
         order.rule = read_rule(self.market, body.get("rules"))
+        order.behavior = self.desk.chosen(body, now)
         opening = any(leg["action"].endswith("Open") for leg in order.legs)
         for flag in ("is-closed", "is-frozen"):
             if self.flags[flag]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from optionmath.sessions import market_date
 from tastysim.broker import Broker
+from tastysim.fills import FillDesk
 from tastysim.market import Market
 from tastysim.orders import Refusal, invalid, stamp
 from tastysim.shapes import balance
@@ -29,10 +30,11 @@ ALERT_FIELDS = ("Last", "Bid", "Ask", "IV")
 class Brokerage:
     """The accounts, and what is kept for all of them."""
 
-    def __init__(self, market: Market, store: Store, first: str, cash: int) -> None:
-        self.market, self.store = market, store
+    def __init__(self, market: Market, store: Store, first: str, cash: int, desk: FillDesk | None = None) -> None:
+        self.market, self.store, self.desk = market, store, desk or FillDesk(market.now)
         self.notify: Callable[[str, dict[str, Any]], None] = lambda _kind, _data: None
-        self.brokers = {first: Broker(market, store, first, cash, first=True)}
+        self.brokers: dict[str, Broker] = {}
+        self._add(Broker(market, store, first, cash, first=True))
         for number in json.loads(store.kept("accounts") or "[]"):
             self._add(Broker(market, store, number, 0))
         self._minutes: dict[str, tuple[int, list[Decimal]]] = {}
@@ -58,6 +60,7 @@ class Brokerage:
 
     def _add(self, broker: Broker) -> None:
         broker.notify = lambda kind, data: self.notify(kind, data)
+        broker.desk = self.desk
         self.brokers[broker.account] = broker
 
     def connect(self, notify: Callable[[str, dict[str, Any]], None]) -> None:

@@ -75,6 +75,8 @@ class Order:
     rule: dict[str, Any] | None = None
     """When to route and cancel it by itself, in the shape of the interface."""
     warnings: list[dict[str, str]] = field(default_factory=list)
+    behavior: str | None = None
+    """How it fills, where orders may say so; not part of the interface."""
     wall: float = 0.0
     """Wall-clock seconds of the last change."""
 
