@@ -69,6 +69,10 @@ class Brokerage:
         for broker in self.brokers.values():
             broker.notify = notify
 
+    def works(self) -> bool:
+        """Whether any order waits for the market."""
+        return any(not order.is_terminal for broker in self.brokers.values() for order in broker.orders.values())
+
     def step(self, now: datetime) -> None:
         """Match the orders of every account, note its value, look at the alerts."""
         for broker in self.brokers.values():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -12,9 +11,13 @@ from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from tastysim import rest_control
 from tastysim.access import Tokens
 from tastysim.answers import refused
+from tastysim.behaviour import Behaviour
 from tastysim.brokerage import Brokerage
+from tastysim.clock import Clock
+from tastysim.fills import FillDesk
 from tastysim.market import Market, ModelMarket
 from tastysim.orders import Refusal
 from tastysim.replay import Recording, ReplayMarket
@@ -36,29 +39,28 @@ def build(settings: SimSettings) -> FastAPI:
         market = ModelMarket(settings.seed, datetime.now(UTC))
     else:
         market = ReplayMarket(Recording.parse(settings.market))
-    brokerage = Brokerage(market, Store(settings.data_dir), settings.account, settings.cash)
+    desk = FillDesk(
+        market.now, settings.seed, Behaviour.parse(settings.fills), orders_choose=settings.orders_choose_fills,
+        quote_max_age_seconds=settings.quote_max_age_seconds,
+    )  # fmt: skip
+    brokerage = Brokerage(market, Store(settings.data_dir), settings.account, settings.cash, desk)
     feed, stream = Feed(market), AccountStream()
     brokerage.connect(stream.push)
     tokens = Tokens(settings)
 
-    async def move() -> None:
-        interval = settings.step_ms / 1000
-        due = time.monotonic()
-        while True:
-            due = max(due + interval, time.monotonic())
-            await asyncio.sleep(due - time.monotonic())
-            market.step(interval * settings.speed)
-            brokerage.step(market.now)
-            feed.tick()
+    clock = Clock(
+        market, brokerage.step, brokerage.works, interval=settings.step_ms / 1000, speed=settings.speed,
+        grid=settings.grid_seconds, paused=settings.paused, skip_closed=settings.skip_closed, after=feed.tick,
+    )  # fmt: skip
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        moving = asyncio.create_task(move())
+        moving = asyncio.create_task(clock.run())
         yield
         moving.cancel()
 
     app = FastAPI(title="tastysim", lifespan=lifespan, openapi_url=None)
-    app.state.market, app.state.brokerage = market, brokerage
+    app.state.market, app.state.brokerage, app.state.clock = market, brokerage, clock
     app.state.broker = brokerage.broker(settings.account)
 
     @app.middleware("http")
@@ -99,6 +101,7 @@ def build(settings: SimSettings) -> FastAPI:
         await stream.serve(socket)
 
     app.include_router(routes(market, brokerage, tokens))
+    app.include_router(rest_control.routes(brokerage, clock))
     return app
 
 

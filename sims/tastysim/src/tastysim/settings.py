@@ -8,6 +8,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from tastysim.behaviour import Behaviour
+
 PREFIX = "TT_TASTYSIM_"
 
 
@@ -18,11 +20,23 @@ class SimSettings(BaseModel):
 
     host: str = "127.0.0.1"
     port: int = Field(8420, ge=1, le=65535)
-    market: str = Field("model", pattern=r"^(model|replay:.+)$")
-    """`model`, or `replay:FILE` (`replay:FILE@YYYY-MM-DD` for one of its sessions)."""
+    market: str = Field("model", pattern=r"^(model|replay:.+|replay-minutes:.+|bus:.+)$")
+    """`model`; `replay:FILE`, `replay-minutes:FILE`, each with `@YYYY-MM-DD` or `@FIRST..LAST`; or `bus:NATS_URL`."""
     seed: int = 7
-    speed: float = Field(1.0, gt=0, le=1000)
+    speed: float = Field(1.0, gt=0, le=100_000)
     """Market seconds per second."""
+    paused: bool = False
+    """Start with the market's time standing still; `PUT /sim/clock` lets it go."""
+    grid_seconds: float = Field(0.0, ge=0, le=3600)
+    """Market seconds of every step, whatever the speed, so that runs repeat exactly; 0 = one step each time."""
+    skip_closed: bool = False
+    """Jump over the hours in which the market is closed."""
+    fills: str = "book"
+    """How orders fill: book, model, immediate, delayed:SECONDS, partial[:SECONDS], partial:size, never, reject."""
+    orders_choose_fills: bool = False
+    """Obey the keys behavior, delay and schedule of an order."""
+    quote_max_age_seconds: float = Field(15.0, gt=0)
+    """No order fills on a quote that is older; quotes of the model are never old."""
     data_dir: Path = Path(".data/tastysim")
     client_secret: str = "demo-client-secret"
     refresh_token: str = "demo-refresh-token"
@@ -36,8 +50,14 @@ def load(environ: Mapping[str, str] = os.environ) -> SimSettings:
     """Read the settings; exits with one line that names the variable when one is wrong."""
     given = {name[len(PREFIX) :].lower(): value for name, value in environ.items() if name.startswith(PREFIX)}
     try:
-        return SimSettings.model_validate(given)
+        found = SimSettings.model_validate(given)
+        Behaviour.parse(found.fills)
+        return found
     except ValidationError as error:
         first = error.errors()[0]
         name = PREFIX + str(first["loc"][0]).upper()
-        raise SystemExit(f"{name} is {given.get(str(first['loc'][0]))!r}: {first['msg']}") from None
+        value = given.get(str(first["loc"][0]), "")
+        shown = "(not shown)" if "@" in value and "//" in value else repr(value)
+        raise SystemExit(f"{name} is {shown}: {first['msg']}") from None
+    except ValueError as error:
+        raise SystemExit(f"{PREFIX}FILLS: {error}") from None
