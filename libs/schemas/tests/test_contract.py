@@ -81,8 +81,10 @@ def test_every_state_is_reachable_and_terminal_states_only_move_by_late_facts() 
             frontier.append(state)
     assert reached == set(IntentState) == set(TRANSITIONS)
     assert not TERMINAL_STATES & RESERVED_STATES
-    never_sent = {IntentState.DENIED, IntentState.EXPIRED, IntentState.WITHDRAWN, IntentState.NOT_SENT}
-    assert all(not TRANSITIONS[state] for state in never_sent)
+    never_permitted = {IntentState.DENIED, IntentState.EXPIRED, IntentState.WITHDRAWN}
+    assert all(not TRANSITIONS[state] for state in never_permitted)
+    decided = {IntentState.PROPOSED, IntentState.APPROVED, IntentState.SUBMITTING, IntentState.UNKNOWN}
+    assert not any(TRANSITIONS[state] & decided for state in TERMINAL_STATES)
 
 
 def test_only_an_approved_intent_can_get_a_send_permit() -> None:

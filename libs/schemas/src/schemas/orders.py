@@ -85,11 +85,12 @@ TRANSITIONS: Mapping[IntentState, frozenset[IntentState]] = MappingProxyType(
         S.WITHDRAWN: frozenset(),
         # a stream message may overtake the HTTP reply, so SUBMITTING may move to any broker state
         S.SUBMITTING: frozenset({S.NOT_SENT, S.REJECTED, S.UNKNOWN}) | _LIVE,
-        S.NOT_SENT: frozenset(),
-        # found at the broker in spite of a refusal: booked, never ignored
+        # found at the broker in spite of a proof: followed, never ignored
+        S.NOT_SENT: _LIVE,
         S.REJECTED: _LIVE,
-        S.UNKNOWN: frozenset({S.QUARANTINE, S.REJECTED}) | _LIVE,
-        S.QUARANTINE: frozenset({S.DEAD}) | _LIVE,
+        # recovery may call unknown what the sending process then proves
+        S.UNKNOWN: frozenset({S.QUARANTINE, S.NOT_SENT, S.REJECTED}) | _LIVE,
+        S.QUARANTINE: frozenset({S.DEAD, S.NOT_SENT, S.REJECTED}) | _LIVE,
         S.DEAD: _LIVE,
         S.ACKED: _LIVE - {S.ACKED},
         S.WORKING: _LIVE - {S.WORKING, S.ACKED},
@@ -97,11 +98,11 @@ TRANSITIONS: Mapping[IntentState, frozenset[IntentState]] = MappingProxyType(
         S.CANCEL_PENDING: _LIVE - {S.CANCEL_PENDING, S.ACKED},
         S.REPLACE_PENDING: _LIVE - {S.REPLACE_PENDING, S.ACKED},
         S.FILLED: frozenset(),
-        # a fill that the venue reported late completes an order we saw as cancelled or expired
-        S.CANCELLED: frozenset({S.FILLED}),
-        S.BROKER_EXPIRED: frozenset({S.FILLED}),
-        S.VENUE_REJECTED: frozenset(),
-        S.REMOVED: frozenset({S.FILLED}),
+        # a fill that the venue reported late completes an order we saw end; the broker's newer word corrects which end
+        S.CANCELLED: _BROKER_OUTCOMES - {S.CANCELLED},
+        S.BROKER_EXPIRED: _BROKER_OUTCOMES - {S.BROKER_EXPIRED},
+        S.VENUE_REJECTED: _BROKER_OUTCOMES - {S.VENUE_REJECTED},
+        S.REMOVED: _BROKER_OUTCOMES - {S.REMOVED},
     }
 )
 """Every legal move. What is not listed is refused, in Python and by a trigger in the ledger."""
