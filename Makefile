@@ -52,7 +52,7 @@ browser: ## install the Chromium that the browser tests drive (Debian, Ubuntu; a
 	  (apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core)
 
 test: .venv/.developed lint type web ## run every check and test
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 lint: .venv/.developed ## lint and check the format
 	@.venv/bin/ruff check -q .
