@@ -7,8 +7,29 @@ from collections.abc import Iterator
 from ledger.core import advance
 from schemas.orders import AT_BROKER, TERMINAL_STATES, IntentState
 from testkit.protocol_world import (
-    CANCELLED, CLAIMING, CURRENT, DOUBT_MINE, DOUBT_NONE, EXPIRED, FILLED, IDLE, LATE, LIVE, PERMITTED, READY,
-    RECOVERING, REPLACED, STALE, STATE_OF, WAITING, Bounds, Process, Rules, Trade, World, has,
+    CANCELLED,
+    CLAIMING,
+    CURRENT,
+    DOUBT_MINE,
+    DOUBT_NONE,
+    EXPIRED,
+    FILLED,
+    IDLE,
+    LATE,
+    LIVE,
+    PERMITTED,
+    READY,
+    RECOVERING,
+    REPLACED,
+    STALE,
+    STATE_OF,
+    WAITING,
+    Bounds,
+    Process,
+    Rules,
+    Trade,
+    World,
+    has,
 )  # fmt: skip
 
 S = IntentState
