@@ -32,6 +32,7 @@ class Tokens:
     settings: SimSettings
     _live: dict[str, tuple[datetime, frozenset[str]]] = field(default_factory=dict)
     _codes: dict[str, tuple[str, frozenset[str]]] = field(default_factory=dict)
+    _quote: dict[str, float] = field(default_factory=dict)
 
     def scopes(self, token: str) -> frozenset[str] | None:
         """Scopes of a token; None when it is unknown or older than fifteen minutes."""
@@ -41,6 +42,20 @@ class Tokens:
     def revoke(self, token: str) -> None:
         """End a token before its time."""
         self._live.pop(token, None)
+
+    def quote_token(self) -> tuple[str, datetime, datetime]:
+        """A token for the market-data stream, when it was issued and when it ends."""
+        issued = datetime.now(UTC)
+        ends = issued + timedelta(seconds=self.settings.quote_token_seconds)
+        self._quote = {token: until for token, until in self._quote.items() if until > issued.timestamp()}
+        token = f"dx-sim-{secrets.token_urlsafe(24)}"
+        self._quote[token] = ends.timestamp()
+        return token, issued, ends
+
+    def may_stream_until(self, token: str) -> float | None:
+        """When a quote token ends, epoch seconds; None when it is unknown or has ended."""
+        ends = self._quote.get(token)
+        return ends if ends is not None and ends > datetime.now(UTC).timestamp() else None
 
     def consent(self, redirect_uri: str, scopes: str) -> str:
         """The code that the consent page would hand out."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from fastapi import APIRouter, Request, Response
@@ -32,13 +31,12 @@ def routes(market: Market, brokerage: Brokerage, tokens: Tokens) -> APIRouter:
 
     @api.get("/api-quote-tokens")
     async def quote_token(request: Request) -> Response:
-        token = f"dx-{request.headers.get('authorization', '').removeprefix('Bearer ')}"
-        issued = datetime.now(UTC)
+        token, issued, ends = tokens.quote_token()
         return one(
             request,
             {
                 "token": token, "dxlink-url": f"ws://{request.headers.get('host')}/dxlink", "level": "api",
-                "issued-at": issued.isoformat(), "expires-at": (issued + timedelta(hours=24)).isoformat(),
+                "issued-at": issued.isoformat(), "expires-at": ends.isoformat(),
             },
         )  # fmt: skip
 

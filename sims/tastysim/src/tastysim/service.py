@@ -13,10 +13,13 @@ from starlette.exceptions import HTTPException
 
 from tastysim import rest_control
 from tastysim.access import Tokens
+from tastysim.account_stream import AccountStream
 from tastysim.answers import refused
 from tastysim.behaviour import Behaviour
 from tastysim.brokerage import Brokerage
 from tastysim.clock import Clock
+from tastysim.dxlink_server import Feed
+from tastysim.dxlink_session import BROKER_LIMITS
 from tastysim.fills import FillDesk
 from tastysim.market import Market, ModelMarket
 from tastysim.orders import Refusal
@@ -24,7 +27,6 @@ from tastysim.replay import Recording, ReplayMarket
 from tastysim.rest import routes
 from tastysim.settings import SimSettings
 from tastysim.store import Store
-from tastysim.streams import AccountStream, Feed
 
 PUBLIC = ("/oauth/token", "/sim/", "/margin-requirements-public-configuration", "/symbols/search/")
 OLDEST_VERSION = "20240501"
@@ -44,9 +46,10 @@ def build(settings: SimSettings) -> FastAPI:
         quote_max_age_seconds=settings.quote_max_age_seconds,
     )  # fmt: skip
     brokerage = Brokerage(market, Store(settings.data_dir), settings.account, settings.cash, desk)
-    feed, stream = Feed(market), AccountStream()
-    brokerage.connect(stream.push)
     tokens = Tokens(settings)
+    feed = Feed(market, tokens.may_stream_until, BROKER_LIMITS if settings.stream_limits else None)
+    stream = AccountStream(lambda token: tokens.scopes(token) is not None, brokerage.brokers.__contains__)
+    brokerage.connect(stream.push)
 
     clock = Clock(
         market, brokerage.step, brokerage.works, interval=settings.step_ms / 1000, speed=settings.speed,
@@ -60,6 +63,7 @@ def build(settings: SimSettings) -> FastAPI:
         moving.cancel()
 
     app = FastAPI(title="tastysim", lifespan=lifespan, openapi_url=None)
+    app.state.feed, app.state.stream = feed, stream
     app.state.market, app.state.brokerage, app.state.clock = market, brokerage, clock
     app.state.broker = brokerage.broker(settings.account)
 

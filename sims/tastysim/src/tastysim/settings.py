@@ -44,6 +44,10 @@ class SimSettings(BaseModel):
     cash: int = Field(100_000, gt=0)
     """Dollars at the first start."""
     step_ms: int = Field(250, ge=20, le=5000)
+    stream_limits: bool = False
+    """Hold DXLink to the broker's limits: 5 sessions, 25,000 subscriptions, 100 candles, 10,000 changes a minute."""
+    quote_token_seconds: float = Field(86_400.0, gt=0)
+    """How long a token for DXLink lasts; its connection ends with it."""
 
 
 def load(environ: Mapping[str, str] = os.environ) -> SimSettings:
