@@ -11,7 +11,8 @@ import pytest
 
 from strategies.chainfile import ChainFileError
 from tastyclient.models import NestedChain
-from tastysim.replay import Recording, ReplayMarket
+from tastysim.recording import Recording
+from tastysim.replay import ReplayMarket
 from tastysim.service import build
 from tastysim.settings import SimSettings
 
