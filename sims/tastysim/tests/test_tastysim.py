@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
 import httpx
@@ -134,8 +134,9 @@ async def test_an_order_rests_fills_and_becomes_a_position(client: TastyClient, 
     balance = await client.balance(account)
     assert held == {legs[0].symbol: -1, legs[1].symbol: 1}
     assert net >= Decimal("0.05")
-    fees = Decimal("1.13") * 2
-    assert balance.cash_balance == 100_000 + net * 100 - fees
+    sold = next(leg.fills[0].fill_price for leg in order.legs if leg.action.startswith("Sell"))
+    sec = (Decimal("0.0000206") * sold * 100).quantize(Decimal("0.001"), ROUND_HALF_UP)
+    assert balance.cash_balance == 100_000 + net * 100 - Decimal("1.12") * 2 - Decimal("0.003") - sec
     assert balance.maintenance_requirement == 6 * 100
 
 
@@ -161,7 +162,7 @@ async def test_nothing_acknowledged_is_lost_by_kill_9(sim: Sim) -> None:
     assert again.id > resting.id > placed.id
     async with httpx.AsyncClient(trust_env=False) as plain:
         history = (await plain.get(f"{sim.url}/sim/history")).json()
-    assert [each["what"] for each in history] == ["submitted", "filled", "submitted", "submitted"]
+    assert [each["what"] for each in history] == ["deposit", "submitted", "filled", "submitted", "submitted"]
 
 
 async def test_our_own_stream_gets_columns_of_a_chain(client: TastyClient) -> None:

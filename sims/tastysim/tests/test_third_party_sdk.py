@@ -116,10 +116,10 @@ async def test_accounts_and_their_history(session: Any, own: Any) -> None:
     await eventually(held)
     (position,) = await own.get_positions(session)
     trade, deposit = await own.get_history(session, page_offset=None)
-    assert trade.net_value == -position.average_open_price * 100 - Decimal("1.13")
+    assert trade.net_value == -position.average_open_price * 100 - Decimal("1.12")
     assert deposit.value == 100_000
     assert await own.get_transaction(session, trade.id) == trade
-    assert (await own.get_total_fees(session)).total_fees == Decimal("-1.13")
+    assert (await own.get_total_fees(session)).total_fees == Decimal("-1.12")
     balances = await own.get_balances(session)
     assert balances.cash_balance == 100_000 + trade.net_value
     assert await own.get_balance_snapshots(session) == []
@@ -138,8 +138,8 @@ async def test_orders(session: Any, own: Any) -> None:
     legs = [put.build_leg(1, OrderAction.BUY_TO_OPEN)]
     order = LimitOrder(legs=legs, price=Decimal("-0.05"))
     checked = await own.place_order(session, order)
-    assert checked.fee_calculation.total_fees == Decimal("-1.13")
-    assert (await own.get_order_buying_power_effect(session, order)).change_in_buying_power == Decimal("-6.13")
+    assert checked.fee_calculation.total_fees == Decimal("-1.12")
+    assert (await own.get_order_buying_power_effect(session, order)).change_in_buying_power == Decimal("-6.12")
     placed = (await own.place_order(session, order, dry_run=False)).order
     moved = await own.replace_order(session, placed.id, LimitOrder(legs=legs, price=Decimal("-0.06")))
     assert (moved.replaces_order_id, moved.price) == (placed.id, Decimal("-0.06"))

@@ -9,21 +9,27 @@ from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
+from optionmath.margin import Phase
 from optionmath.sessions import market_date
-from tastysim import valuation
-from tastysim.checks import read_order, underlying_of
+from tastysim import interest, requirements, valuation
+from tastysim.admission import admitted, off_grid, valid_until
 from tastysim.complex_orders import ComplexBook
+from tastysim.contracts import Contracts
+from tastysim.fees import Costs, calculation, fill_costs
 from tastysim.fills import FillDesk
 from tastysim.market import Market
-from tastysim.orders import SIGNS, WORKING, ComplexOrder, Order, Refusal, preflight, stamp
-from tastysim.rules import may_route, must_cancel, read_rule
+from tastysim.orders import WORKING, ComplexOrder, Order, Refusal, stamp
+from tastysim.positions import Holdings, event
+from tastysim.rules import may_route, must_cancel
 from tastysim.shapes import balance, position
 from tastysim.store import Store
-from tastysim.transactions import deposit, trade
+from tastysim.terms import Terms
+from tastysim.transactions import deposit, signed_amount, trade
 
 CENT = Decimal("0.01")
 _TODAY_WALL_SECONDS = 600
 FLAGS = ("is-closed", "is-closing-only", "is-frozen", "is-risk-reducing-only")
+_DAY = ("Day", "Ext", "Ext Overnight", "IOC")
 
 
 class Broker:
@@ -34,8 +40,9 @@ class Broker:
 
     def __init__(
         self, market: Market, store: Store, account: str, cash: int, margin_or_cash: str = "Margin", *,
-        first: bool = False,
+        first: bool = False, terms: Terms | None = None, contracts: Contracts | None = None,
     ) -> None:  # fmt: skip
+        self.terms, self.contracts = terms or Terms(), contracts or Contracts(market, store)
         self.market, self.store, self.account, self._first = market, store, account, first
         self.notify: Callable[[str, dict[str, Any]], None] = lambda _kind, _data: None
         self.desk = FillDesk(market.now)
@@ -45,23 +52,48 @@ class Broker:
         """Orders whose cancellation does not arrive by itself."""
         self._due: dict[int, int] = {}
         known = self._kept("cash")
-        self.cash = Decimal(known or str(cash))
+        self.holdings = Holdings.read(self._kept, Decimal(cash))
         self.margin_or_cash = self._kept("margin-or-cash") or margin_or_cash
+        self.options_level = self._kept("options-level") or requirements.LEVELS[-1]
         self.flags: dict[str, bool] = dict.fromkeys(FLAGS, False) | json.loads(self._kept("flags") or "{}")
-        self.positions: dict[str, tuple[int, Decimal]] = {
-            symbol: (quantity, Decimal(average))
-            for symbol, (quantity, average) in json.loads(self._kept("positions") or "{}").items()
-        }
-        self.times: dict[str, list[str]] = json.loads(self._kept("times") or "{}")
-        """When a position was opened and last changed."""
-        self.realized: dict[str, str] = json.loads(self._kept("realized") or "{}")
-        """$ gained today, by symbol; `day` says which day."""
         self.orders: dict[int, Order] = {row["id"]: Order.from_row(row) for row in self._order_rows()}
+        self.alive: dict[int, Order] = {each.id: each for each in self.orders.values() if not each.is_terminal}
+        """Orders that may still change; those that have ended leave with the next match."""
+        self._rolled: tuple[str, bool] | None = None
+        self._margins: dict[Phase, tuple[object, dict[str, requirements.NameMargin]]] = {}
         self.complex = ComplexBook(
             self, {row["id"]: ComplexOrder(**row) for row in store.rows("complex_orders", account)}
         )
         if known is None:
             self._deposit(Decimal(cash), market.now)
+
+    @property
+    def cash(self) -> Decimal:
+        """$, negative when borrowed."""
+        return self.holdings.cash
+
+    @cash.setter
+    def cash(self, amount: Decimal) -> None:
+        self.holdings.cash = amount
+
+    @property
+    def positions(self) -> dict[str, tuple[int, Decimal]]:
+        """Signed quantity and average price by symbol."""
+        return self.holdings.positions
+
+    @property
+    def times(self) -> dict[str, list[str]]:
+        """When positions were opened and last changed."""
+        return self.holdings.times
+
+    @property
+    def realized(self) -> dict[str, str]:
+        """$ gained today by symbol, and the `day`."""
+        return self.holdings.realized
+
+    def quantities(self) -> dict[str, int]:
+        """Signed quantity by symbol."""
+        return {symbol: quantity for symbol, (quantity, _) in self.positions.items()}
 
     def _kept(self, name: str) -> str | None:
         """A value of this account; an older file has those of its only account without its number."""
@@ -95,7 +127,7 @@ class Broker:
             order.status, order.contingent = "Contingent", "Pending Order"
         else:
             self._route(order, now)
-        self.orders[order.id] = order
+        self.orders[order.id] = self.alive[order.id] = order
         self.keep("submitted", order)
         self.tell(order)
 
@@ -111,6 +143,9 @@ class Broker:
             return
         if order.rule:
             order.rule["routed-at"] = stamp(now)
+        if not self.market.is_open:
+            order.status, order.contingent = "Received", None
+            return
         order.become("Routed" if self.latency_steps else "Live", now)
         if self.latency_steps:
             self._due[order.id] = self.market.steps + self.latency_steps
@@ -119,7 +154,7 @@ class Broker:
         """Check an order without effect: the order, its effect on buying power, its fees."""
         order = self.checked(body, now)
         order.updated_ms = 0
-        return order, self.buying_power_effect(order), valuation.fee_calculation(order)
+        return order, self.buying_power_effect(order), self.fee_calculation(order)
 
     def replacement(self, order_id: int, body: dict[str, Any]) -> dict[str, Any]:
         """The body of a replacement: what is not given stays, the legs always do. Raises Refusal."""
@@ -176,33 +211,41 @@ class Broker:
         """Let orders arrive, start, fill and end: fill what the book allows."""
         self._roll(now)
         self.complex.start(now)
+        if not self.alive:
+            return
         self._rules(now)
-        for order in [each for each in self.orders.values() if each.status in WORKING]:
+        for order in list(self.alive.values()):
             if order.is_terminal:
-                continue  # the other one of its pair has just filled
-            stuck = order.status == "Cancel Requested" and order.id in self.stuck
-            if self._due.get(order.id, 0) > self.market.steps or stuck:
-                if order.status == "Cancel Requested":
-                    self._try(order, now)  # a fill may still win
-                continue
-            self._due.pop(order.id, None)
-            if order.status == "Cancel Requested":
-                self.end(order, "Cancelled", now)
-                continue
-            if order.status == "Routed":
-                order.become("Live", now)
-                self.keep("live", order)
-                self.tell(order)
-            if order.price is not None and order.price != order.price.quantize(CENT):
-                self.end(order, "Rejected", now, "The price is not on the tick grid")
-                continue
-            self._try(order, now)
-            if order.time_in_force == "IOC" and not order.is_terminal:
-                self.end(order, "Cancelled", now)
+                self.alive.pop(order.id, None)  # it may be the other one of a pair that has just filled
+            elif order.status in WORKING:
+                self._work(order, now)
+
+    def _work(self, order: Order, now: datetime) -> None:
+        stuck = order.status == "Cancel Requested" and order.id in self.stuck
+        if self._due.get(order.id, 0) > self.market.steps or stuck:
+            if order.status == "Cancel Requested" and self.market.is_open:
+                self._try(order, now)  # a fill may still win
+            return
+        self._due.pop(order.id, None)
+        if order.status == "Cancel Requested":
+            self.end(order, "Cancelled", now)
+            return
+        if not self.market.is_open:
+            return
+        if order.status in ("Routed", "Received"):
+            order.become("Live", now)
+            self.keep("live", order)
+            self.tell(order)
+        if off_grid(self.market, order):
+            self.end(order, "Rejected", now, "The price is not on the tick grid")
+            return
+        self._try(order, now)
+        if order.time_in_force == "IOC" and not order.is_terminal:
+            self.end(order, "Cancelled", now)
 
     def _rules(self, now: datetime) -> None:
         """Route and cancel what is due by its rule."""
-        for order in [each for each in self.orders.values() if each.rule and not each.is_terminal]:
+        for order in [each for each in self.alive.values() if each.rule and not each.is_terminal]:
             if must_cancel(order.rule, self.market, now):
                 assert order.rule is not None
                 order.rule["cancelled-at"] = stamp(now)
@@ -219,15 +262,28 @@ class Broker:
             self.fill(order, decision.price, now, decision.units)
 
     def _roll(self, now: datetime) -> None:
-        """End what is good for a day that is over."""
-        today = market_date(now)
-        if self.realized.get("day") != today.isoformat():
-            self.realized = {"day": today.isoformat()}
-        for order in [each for each in self.orders.values() if not each.is_terminal]:
-            received = market_date(datetime.fromisoformat(order.received_at))
-            over = order.time_in_force in ("Day", "Ext", "Ext Overnight", "IOC") and received < today
-            if over or (order.gtc_date is not None and order.gtc_date < today.isoformat()):
+        """End what is good for a day or a session that is over."""
+        today = market_date(now).isoformat()
+        if self._rolled == (today, self.market.is_open):
+            return
+        self._rolled = today, self.market.is_open
+        self.holdings.roll(today)
+        for order in [each for each in self.alive.values() if not each.is_terminal]:
+            over = order.time_in_force in _DAY and (
+                valid_until(order) < today or (order.live_at is not None and not self.market.is_open)
+            )
+            if over or (order.gtc_date is not None and order.gtc_date < today):
                 self.end(order, "Expired", now)
+
+    def mark(self, symbol: str) -> Decimal:
+        """Mid of what is listed, $ per share; what a contract that is not listed is worth."""
+        if valuation.is_option(symbol) and symbol not in self.market.row_of:
+            return valuation.unlisted_mark(self.market, self.contracts.of(symbol))
+        return valuation.mark(self.market, symbol)
+
+    def multiplier(self, symbol: str) -> Decimal:
+        """$ of one unit for $1 of price."""
+        return self.contracts.of(symbol).multiplier if valuation.is_option(symbol) else Decimal(1)
 
     def net_liq(self) -> Decimal:
         """Cash and the marks of everything held."""
@@ -235,53 +291,55 @@ class Broker:
 
     def value(self, symbol: str) -> Decimal:
         """$ at the mark, short negative."""
-        return valuation.mark(self.market, symbol) * self.positions[symbol][0] * valuation.multiplier(symbol)
+        return self.mark(symbol) * self.positions[symbol][0] * self.multiplier(symbol)
 
-    def requirement(self) -> Decimal:
+    def margins(self, phase: Phase = Phase.INITIAL) -> dict[str, requirements.NameMargin]:
+        """What each underlying's positions need, at this step's prices."""
+        key = (self.holdings.version, self.market.steps, self.market.now, self.margin_or_cash)
+        found = self._margins.get(phase)
+        if found is None or found[0] != key:
+            found = self._margins[phase] = key, requirements.by_underlying(self, self.quantities(), phase)
+        return found[1]
+
+    def requirement(self, phase: Phase = Phase.INITIAL) -> Decimal:
         """Margin of everything held."""
-        return valuation.requirement(self.market, self.positions)
+        return sum((each.required for each in self.margins(phase).values()), Decimal(0))
+
+    def tied_up(self, phase: Phase = Phase.INITIAL) -> Decimal:
+        """Part of net liquidating value that the positions need."""
+        return sum((each.tied_up for each in self.margins(phase).values()), Decimal(0))
 
     def buying_power(self) -> Decimal:
-        """Cash less the requirement: the premium received is part of the cash. Shares count as what they cost."""
-        held = (symbol for symbol in self.positions if not valuation.is_option(symbol))
-        return self.cash + sum((self.value(symbol) for symbol in held), Decimal(0)) - self.requirement()
+        """What is left for options, $; shares take their margin rate of it."""
+        return self.net_liq() - self.tied_up()
+
+    def note_closes(self) -> None:
+        """Keep the marks of what is held at the close: prices of positions are compared with them next day."""
+        self.holdings.closes = {symbol: str(self.mark(symbol)) for symbol in self.positions}
+        self.write([])
+
+    def pending_interest(self) -> Decimal:
+        """Debit interest that is not posted yet, $."""
+        return interest.pending(self)
 
     def buying_power_effect(self, order: Order) -> dict[str, Any]:
         """What an order changes, magnitudes with effects."""
-        return valuation.buying_power_effect(self.market, self.positions, self.buying_power(), order)
+        return requirements.buying_power_effect(self, order)
+
+    def order_costs(self, order: Order) -> Costs:
+        """Fees of a whole order at its legs' marks."""
+        found = Costs()
+        for leg in order.legs:
+            found += fill_costs(self.terms.fees, leg, leg["quantity"], self.mark(leg["symbol"]))
+        return found
+
+    def fee_calculation(self, order: Order) -> dict[str, Any]:
+        """Fees as the interface shows them."""
+        return calculation(self.order_costs(order))
 
     def checked(self, body: dict[str, Any], now: datetime, *, held: bool = False) -> Order:
         """An order that passes every check. `held`: one that waits for another; positions are not asked for yet."""
-        order = read_order(self.market, self.account, body, now)
-        order.rule = read_rule(self.market, body.get("rules"))
-        order.behavior = self.desk.chosen(body, now)
-        opening = any(leg["action"].endswith("Open") for leg in order.legs)
-        for flag in ("is-closed", "is-frozen"):
-            if self.flags[flag]:
-                raise preflight(flag.removeprefix("is-"), f"Account {self.account} is {flag.removeprefix('is-')}.")
-        if opening and (self.flags["is-closing-only"] or self.flags["is-risk-reducing-only"]):
-            raise preflight("closing_only", f"Account {self.account} is restricted to closing orders.")
-        if held:
-            return order
-        strict = bool((body.get("advanced-instructions") or {}).get("strict-position-effect-validation"))
-        self._closes(order, strict=strict)
-        effect = self.buying_power_effect(order)
-        if effect["new-buying-power-effect"] == "Debit" and effect["effect"] == "Debit":
-            raise preflight("margin_check_failed", "Your account has insufficient buying power.")
-        return order
-
-    def _closes(self, order: Order, *, strict: bool) -> None:
-        """A close without its position is refused under the strict flag, otherwise turned into an opening one."""
-        for leg in order.legs:
-            if not leg["action"].endswith("Close"):
-                continue
-            if self.positions.get(leg["symbol"], (0, Decimal(0)))[0] * -SIGNS[leg["action"]] >= leg["quantity"]:
-                continue
-            message = f"There is no position in {leg['symbol']} to close."
-            if strict:
-                raise preflight("closing_with_no_position", message)
-            leg["action"] = leg["action"].replace("Close", "Open")
-            order.warnings.append({"code": "closing_with_no_position", "message": message})
+        return admitted(self, body, now, held=held)
 
     def working(self, order_id: int) -> Order:
         """An order that may be cancelled or replaced. Raises Refusal."""
@@ -310,25 +368,25 @@ class Broker:
         return found[::-1]
 
     def fill(self, order: Order, net: Decimal, now: datetime, most: int) -> None:
-        """Book a fill of at most so many units; the legs' prices are their mids, the first one takes the difference."""
+        """Book a fill of at most so many units; the legs' prices are their mids, the dearest takes the difference."""
         units = min(most, order.units - order.filled_units)
-        scale, count = valuation.scale(order), len(order.fills) // len(order.legs)
-        prices = [valuation.mark(self.market, leg["symbol"]).quantize(CENT, ROUND_HALF_EVEN) for leg in order.legs]
-        weights = [Decimal(quantity * valuation.multiplier(symbol)) / scale for symbol, quantity in order.unit_legs]
-        missing = -net - sum((weight * each for weight, each in zip(weights, prices, strict=True)), Decimal(0))
-        prices[0] += missing / weights[0]
-        transactions = []
+        if not self._covers(order, units):
+            self.end(order, "Rejected", now, "There is no position to close")
+            return
+        count, transactions = len(order.fills) // len(order.legs), []
+        prices = self._leg_prices(order, net)
         for number, ((symbol, quantity), leg, each) in enumerate(zip(order.unit_legs, order.legs, prices, strict=True)):
             fill = {
                 "fill-id": f"{order.id}-{number}" + (f"-{count}" if count else ""), "quantity": abs(quantity) * units,
                 "fill-price": str(each), "filled-at": stamp(now), "symbol": symbol, "destination-venue": "SIM",
                 "ext-group-fill-id": f"{order.id}-{count}", "ext-exec-id": f"{order.id}-{number}-{count}",
             }  # fmt: skip
-            order.fills.append(fill)
+            before = order.filled_units * abs(quantity)
+            costs = fill_costs(self.terms.fees, leg, abs(quantity) * units, each, before)
             self.move(symbol, quantity * units, each, now)
-            transactions.append(trade(self.store.next_transaction_id(), order, leg, fill, now))
-        cost = sum((amount for row in transactions for amount in row.pop("cost")), Decimal(0))
-        self.cash += net * scale * units - cost
+            transactions.append(trade(self.store.next_transaction_id(), order, leg, fill, costs, now))
+            order.fills.append(fill)
+        self.take(transactions)
         done = order.filled_units == order.units
         order.become("Filled", now) if done else order.touch(now)
         self.keep("filled" if done else "partially filled", order, transactions)
@@ -336,32 +394,45 @@ class Broker:
         self.tell_account(order)
         self.complex.after(order, now)
 
+    def _covers(self, order: Order, units: int) -> bool:
+        """Whether what an order closes is still there."""
+        legs = zip(order.unit_legs, order.legs, strict=True)
+        return all(
+            self.positions.get(symbol, (0, Decimal(0)))[0] * (-1 if quantity > 0 else 1) >= abs(quantity) * units
+            for (symbol, quantity), leg in legs if leg["action"].endswith("Close")
+        )  # fmt: skip
+
+    def _leg_prices(self, order: Order, net: Decimal) -> list[Decimal]:
+        scale = valuation.scale(order)
+        prices = [self.mark(leg["symbol"]).quantize(CENT, ROUND_HALF_EVEN) for leg in order.legs]
+        weights = [Decimal(quantity * valuation.multiplier(symbol)) / scale for symbol, quantity in order.unit_legs]
+        missing = -net - sum((weight * each for weight, each in zip(weights, prices, strict=True)), Decimal(0))
+        least = min(abs(each) for each in weights)
+        number = max((n for n, each in enumerate(weights) if abs(each) == least), key=lambda n: prices[n])
+        prices[number] += missing / weights[number]
+        return prices
+
+    def take(self, transactions: Iterable[dict[str, Any]]) -> None:
+        """Let the cash follow transactions; what a sale brings in settles with the next session."""
+        for row in transactions:
+            amount = signed_amount(row)
+            self.cash += amount
+            if amount > 0 and row["transaction-type"] == "Trade":
+                self.holdings.unsettled += amount
+
     def _deposit(self, amount: Decimal, now: datetime) -> None:
-        self.write([deposit(self.store.next_transaction_id(), self.account, amount, now)])
+        row = deposit(self.store.next_transaction_id(), self.account, amount, now)
+        self.write([row], events=[event("deposit", self.account, now, amount=amount)])
 
     def deposit(self, amount: Decimal, now: datetime) -> None:
         """Pay money in."""
         self.cash += amount
-        self.write([deposit(self.store.next_transaction_id(), self.account, amount, now)])
+        self._deposit(amount, now)
         self.tell_account(None)
 
     def move(self, symbol: str, quantity: int, price: Decimal, now: datetime) -> None:
         """Change a position by a signed quantity at a price; what that closes is realized."""
-        held, average = self.positions.get(symbol, (0, Decimal(0)))
-        after, at = held + quantity, stamp(now)
-        closed = min(abs(held), abs(quantity)) if (held > 0) != (quantity > 0) else 0
-        gain = (price - average) * closed * (1 if held > 0 else -1) * valuation.multiplier(symbol)
-        if closed:
-            self.realized[symbol] = str(Decimal(self.realized.get(symbol, "0")) + gain)
-        self.times[symbol] = [self.times[symbol][0] if held and symbol in self.times else at, at]
-        if after == 0:
-            self.positions.pop(symbol, None)
-            return
-        if held == 0 or (held > 0) == (quantity > 0):
-            average = (average * abs(held) + price * abs(quantity)) / abs(after)
-        elif (held > 0) != (after > 0):
-            average = price
-        self.positions[symbol] = (after, average)
+        self.holdings.move(symbol, quantity, price, self.multiplier(symbol), now)
 
     def tell(self, order: Order) -> None:
         """Push an order to the account stream."""
@@ -389,14 +460,12 @@ class Broker:
 
     def write(self, transactions: Iterable[dict[str, Any]], **rows: Any) -> None:
         """Write the account and what belongs with it in one transaction."""
-        state = {
-            "cash": str(self.cash), "margin-or-cash": self.margin_or_cash, "flags": json.dumps(self.flags),
-            "positions": json.dumps({key: [count, str(average)] for key, (count, average) in self.positions.items()}),
-            "times": json.dumps(self.times), "realized": json.dumps(self.realized),
+        state = self.holdings.as_kept() | {
+            "margin-or-cash": self.margin_or_cash, "flags": json.dumps(self.flags), "options-level": self.options_level,
         }  # fmt: skip
         kept = {f"{self.account}/{name}": value for name, value in state.items()}
         self.store.keep(kept, account=self.account, transactions=transactions, **rows)
 
     def underlying_of(self, symbol: str) -> str:
         """Underlying of a contract or an equity."""
-        return underlying_of(self.market, symbol)
+        return self.contracts.of(symbol).underlying if valuation.is_option(symbol) else symbol

@@ -12,11 +12,14 @@ from typing import Any
 
 from optionmath.sessions import market_date
 from tastysim.broker import Broker
+from tastysim.contracts import Contracts
 from tastysim.fills import FillDesk
+from tastysim.lifecycle import Lifecycle
 from tastysim.market import Market
 from tastysim.orders import Refusal, invalid, stamp
 from tastysim.shapes import balance
 from tastysim.store import Store
+from tastysim.terms import Terms
 
 _FLUSH_SECONDS = 1.0
 _LIVE_ONLY = (
@@ -30,18 +33,23 @@ ALERT_FIELDS = ("Last", "Bid", "Ask", "IV")
 class Brokerage:
     """The accounts, and what is kept for all of them."""
 
-    def __init__(self, market: Market, store: Store, first: str, cash: int, desk: FillDesk | None = None) -> None:
+    def __init__(
+        self, market: Market, store: Store, first: str, cash: int, desk: FillDesk | None = None,
+        terms: Terms | None = None,
+    ) -> None:  # fmt: skip
         self.market, self.store, self.desk = market, store, desk or FillDesk(market.now)
         self.notify: Callable[[str, dict[str, Any]], None] = lambda _kind, _data: None
         self.brokers: dict[str, Broker] = {}
-        self._add(Broker(market, store, first, cash, first=True))
+        self.terms, self.contracts = terms or Terms(), Contracts(market, store)
+        self._add(Broker(market, store, first, cash, first=True, terms=self.terms, contracts=self.contracts))
         for number in json.loads(store.kept("accounts") or "[]"):
-            self._add(Broker(market, store, number, 0))
+            self._add(Broker(market, store, number, 0, terms=self.terms, contracts=self.contracts))
         self._minutes: dict[str, tuple[int, list[Decimal]]] = {}
         self._pending: list[tuple[str, int, str, str, str, str]] = []
         self._flushed = time.monotonic()
         self._day = ""
         self.alerts = store.named("alerts")
+        self.lifecycle = Lifecycle(self)
 
     def broker(self, number: str) -> Broker:
         """An account by its number. Raises Refusal."""
@@ -53,8 +61,11 @@ class Brokerage:
         """A new account with money in it."""
         prefix = next(iter(self.brokers))[:3]
         number = f"{prefix}{max(int(each[3:]) for each in self.brokers if each[3:].isdigit()) + 1:05d}"
-        found = Broker(self.market, self.store, number, cash, margin_or_cash)
-        self.store.keep({"accounts": json.dumps([*list(self.brokers)[1:], number])})
+        with self.store.batch():
+            found = Broker(
+                self.market, self.store, number, cash, margin_or_cash, terms=self.terms, contracts=self.contracts
+            )
+            self.store.keep({"accounts": json.dumps([*list(self.brokers)[1:], number])})
         self._add(found)
         return found
 
@@ -71,13 +82,18 @@ class Brokerage:
 
     def works(self) -> bool:
         """Whether any order waits for the market."""
-        return any(not order.is_terminal for broker in self.brokers.values() for order in broker.orders.values())
+        return any(not order.is_terminal for broker in self.brokers.values() for order in broker.alive.values())
 
     def step(self, now: datetime) -> None:
-        """Match the orders of every account, note its value, look at the alerts."""
-        for broker in self.brokers.values():
-            broker.match(now)
-        self._record(now)
+        """Do what the calendar asks for, match the orders of every account, note its value, look at the alerts.
+
+        All of it is one transaction. What it tells the account stream is sent when the caller yields, which is after.
+        """
+        with self.store.batch():
+            self.lifecycle.run(now)
+            for broker in self.brokers.values():
+                broker.match(now)
+            self._record(now)
         self._watch(now)
 
     def _record(self, now: datetime) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -12,8 +13,11 @@ from tastysim.orders import SIGNS, TIMES_IN_FORCE, TYPES, Order, Refusal, invali
 _PRICED, _TRIGGERED = ("Limit", "Stop Limit"), ("Stop", "Stop Limit")
 
 
-def read_order(market: Market, account: str, body: Any, now: datetime) -> Order:
-    """An order from a request's body, unnumbered. Raises Refusal when the broker would refuse it whatever is held."""
+def read_order(market: Market, account: str, body: Any, now: datetime, held: Collection[str] = ()) -> Order:
+    """An order from a request's body, unnumbered. Raises Refusal when the broker would refuse it whatever is held.
+
+    held: what may be closed even if it is no longer listed.
+    """
     if not isinstance(body, dict):
         raise Refusal(400, "invalid_request", "The request is not a JSON object")
     legs = body.get("legs")
@@ -26,7 +30,7 @@ def read_order(market: Market, account: str, body: Any, now: datetime) -> Order:
         raise invalid("time-in-force", "does not have a valid value")
     if kind == "Notional Market":
         raise preflight("instrument_validation_failed", "No instrument here is eligible for fractional quantities.")
-    checked = [_leg(market, leg) for leg in legs]
+    checked = [_leg(market, leg, held) for leg in legs]
     underlyings = {underlying_of(market, leg["symbol"]) for leg in checked}
     if len({leg["symbol"] for leg in checked}) < len(checked) or len(underlyings) > 1:
         raise preflight("invalid_legs", "Legs have distinct symbols of one underlying.")
@@ -40,11 +44,15 @@ def read_order(market: Market, account: str, body: Any, now: datetime) -> Order:
     return order
 
 
-def _leg(market: Market, leg: Any) -> dict[str, Any]:
+def _leg(market: Market, leg: Any, held: Collection[str]) -> dict[str, Any]:
     if not isinstance(leg, dict):
         raise invalid("legs", "is not an object")
     symbol, kind = str(leg.get("symbol", "")), leg.get("instrument-type", "Equity Option")
-    listed = symbol in market.row_of if kind == "Equity Option" else market.index_of(symbol) is not None
+    if kind == "Equity Option":
+        kept = symbol in held and market.index_of(underlying_of(market, symbol)) is not None
+        listed = symbol in market.row_of or kept
+    else:
+        listed = market.index_of(symbol) is not None
     if kind not in ("Equity Option", "Equity") or not listed:
         raise preflight("instrument_validation_failed", f"Instrument {symbol!r} is not active.")
     quantity = _decimal(leg.get("quantity"), "legs.quantity")

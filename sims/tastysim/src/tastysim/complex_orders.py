@@ -20,6 +20,7 @@ class ComplexBook:
 
     def __init__(self, broker: Broker, orders: dict[int, ComplexOrder]) -> None:
         self._broker, self.orders = broker, orders
+        self._waiting = {each.id: each for each in orders.values() if not each.started and each.terminal_at is None}
 
     def checked(self, body: Any, now: datetime) -> tuple[str, Order | None, list[Order], dict[str, Any]]:
         """Type, trigger, other parts and ratio. Raises Refusal when the broker would refuse one of them."""
@@ -55,13 +56,16 @@ class ComplexBook:
             order.complex_tag = f"{kind}::oco-1-order" if kind == "OTOCO" else f"{kind}::order"
             self._broker.accept(order, now, contingent=True)
             found.orders.append(order.id)
-        self.orders[found.id] = found
+        self.orders[found.id] = self._waiting[found.id] = found
         self._keep(found, now)
         return found, self.as_wire(found)
 
     def start(self, now: datetime) -> None:
         """Release what waits for nothing but the market: the trigger, or both orders of an OCO."""
-        for found in [each for each in self.orders.values() if not each.started and each.terminal_at is None]:
+        for found in list(self._waiting.values()):
+            if found.started or found.terminal_at is not None:
+                del self._waiting[found.id]
+                continue
             if found.ratio and not self._ratio_reached(found):
                 continue
             found.started = True

@@ -8,13 +8,16 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from optionmath.margin import MarginRules
 from optionmath.sessions import market_date
 from tastysim import shapes, valuation
 from tastysim.answers import body_of, day, many, moment, one, paged, several, within, yes
 from tastysim.broker import Broker
 from tastysim.brokerage import Brokerage
+from tastysim.fees import NAMES as FEE_NAMES
 from tastysim.market import RATE
 from tastysim.orders import Refusal, invalid
+from tastysim.requirements import EQUITY_RATE, NAKED_LEAST, NAKED_RATE, of_name, with_order
 
 _BACK = {
     "1d": timedelta(days=1), "1w": timedelta(weeks=1), "1m": timedelta(days=30), "3m": timedelta(days=91),
@@ -79,8 +82,7 @@ def routes(brokerage: Brokerage) -> APIRouter:
         total = Decimal(0)
         for row in broker(number).store.rows("transactions", number):
             if row["transaction-date"] == asked:
-                names = ("commission", "clearing-fees", "regulatory-fees")
-                total += sum((Decimal(row.get(name, "0")) for name in names), Decimal(0))
+                total += sum((Decimal(row.get(name, "0")) for name in FEE_NAMES), Decimal(0))
         return one(request, valuation.signed("total-fees", -total))
 
     @api.get("/accounts/{number}/transactions/{identity}")
@@ -115,13 +117,16 @@ def routes(brokerage: Brokerage) -> APIRouter:
         broker(number)
         if brokerage.market.index_of(symbol) is None:
             raise Refusal(404, "record_not_found", f"Couldn't find margin requirements of {symbol}")
-        equity, naked = str(valuation.EQUITY_RATE), str(valuation.NAKED_RATE)
+        equity, rules = str(EQUITY_RATE), MarginRules()
         return one(
             request,
             {
-                "underlying-symbol": symbol, "long-equity-initial": equity, "long-equity-maintenance": equity,
-                "short-equity-initial": equity, "short-equity-maintenance": equity, "naked-option-standard": naked,
-                "naked-option-minimum": "0.0", "naked-option-floor": "0.0", "is-deleted": False,
+                "underlying-symbol": symbol, "long-equity-initial": equity,
+                "long-equity-maintenance": str(rules.long_shares_maintenance), "short-equity-initial": equity,
+                "short-equity-maintenance": str(rules.short_shares_maintenance),
+                "naked-option-standard": str(NAKED_RATE),
+                "naked-option-minimum": str(NAKED_LEAST),
+                "naked-option-floor": str(broker(number).terms.house.naked_minimum), "is-deleted": False,
             },
         )  # fmt: skip
 
@@ -218,12 +223,10 @@ def _candle(row: tuple[int, str, str, str, str], broker: Broker) -> dict[str, An
 def _margin(broker: Broker, body: Any) -> dict[str, Any]:
     """The margin of the order's underlying without it and with it."""
     order = broker.checked(body, broker.market.now, held=True)
-    held = {symbol: quantity for symbol, (quantity, _) in broker.positions.items()}
-    before = valuation.by_underlying(broker.market, held).get(order.underlying, Decimal(0))
-    for symbol, quantity in order.unit_legs:
-        held[symbol] = held.get(symbol, 0) + quantity * order.units
-    after = valuation.by_underlying(broker.market, held).get(order.underlying, Decimal(0))
-    marks = {leg["symbol"]: str(valuation.mark(broker.market, leg["symbol"])) for leg in order.legs}
+    held, name = broker.quantities(), order.underlying
+    before = of_name(broker, name, held).required
+    after = of_name(broker, name, with_order(held, order)).required
+    marks = {leg["symbol"]: str(broker.mark(leg["symbol"])) for leg in order.legs}
     effect = broker.buying_power_effect(order)
 
     def result(amount: Decimal) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from optionmath.sessions import market_date
-from tastysim import complex_orders, valuation
+from tastysim import complex_orders
 from tastysim.answers import body_of, many, one, paged, several, within
 from tastysim.broker import Broker
 from tastysim.brokerage import Brokerage
@@ -30,7 +30,7 @@ def routes(brokerage: Brokerage) -> APIRouter:
     @api.post("/accounts/{number}/orders")
     async def submit(request: Request, number: str) -> Response:
         order = broker(number).submit(await body_of(request), market.now)
-        effect, fees = broker(number).buying_power_effect(order), valuation.fee_calculation(order)
+        effect, fees = broker(number).buying_power_effect(order), broker(number).fee_calculation(order)
         return one(request, _wrapper({"order": order.as_wire()}, effect, fees, order.warnings), 201)
 
     @api.get("/accounts/{number}/orders/live")
@@ -85,7 +85,7 @@ def routes(brokerage: Brokerage) -> APIRouter:
             each.updated_ms = 0
         shape = complex_orders.shape(kind, trigger, parts, ratio) | {"account-number": number}
         first = trigger or parts[0]
-        effect, fees = found.buying_power_effect(first), valuation.fee_calculation(first)
+        effect, fees = found.buying_power_effect(first), found.fee_calculation(first)
         return one(request, _wrapper({"complex-order": shape}, effect, fees, first.warnings), 201)
 
     @api.post("/accounts/{number}/complex-orders")
@@ -93,7 +93,7 @@ def routes(brokerage: Brokerage) -> APIRouter:
         found = broker(number)
         placed, shape = found.complex.submit(await body_of(request), market.now)
         first = found.orders[placed.parts[0]]
-        effect, fees = found.buying_power_effect(first), valuation.fee_calculation(first)
+        effect, fees = found.buying_power_effect(first), found.fee_calculation(first)
         return one(request, _wrapper({"complex-order": shape}, effect, fees, first.warnings), 201)
 
     @api.get("/accounts/{number}/complex-orders/live")

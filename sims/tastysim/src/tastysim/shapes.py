@@ -5,9 +5,11 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from optionmath.margin import GroupKind, MarginGroup, MarginOption, Phase
 from optionmath.sessions import market_date
 from tastysim import valuation
 from tastysim.orders import stamp
+from tastysim.requirements import EQUITY_RATE, gross
 
 if TYPE_CHECKING:
     from tastysim.broker import Broker
@@ -45,7 +47,7 @@ def account(broker: Broker) -> dict[str, Any]:
         "opened-at": _OPENED, "day-trader-status": False, "investment-objective": "SPECULATION",
         "is-closed": broker.flags["is-closed"], "is-firm-error": False, "is-firm-proprietary": False,
         "is-foreign": False, "is-futures-approved": False, "margin-or-cash": broker.margin_or_cash,
-        "nickname": "Simulated", "suitable-options-level": "No Restrictions", "external-id": f"SIM-{broker.account}",
+        "nickname": "Simulated", "suitable-options-level": broker.options_level, "external-id": f"SIM-{broker.account}",
     }  # fmt: skip
 
 
@@ -66,7 +68,7 @@ def trading_status(broker: Broker) -> dict[str, Any]:
         **dict.fromkeys(_FALSE, False), **broker.flags, "account-number": broker.account, "day-trade-count": 0,
         "equities-margin-calculation-type": "Reg T" if broker.margin_or_cash == "Margin" else "Cash",
         "fee-schedule-name": "default", "futures-margin-rate-multiplier": "0.0", "id": 1,
-        "options-level": "No Restrictions", "short-calls-enabled": True,
+        "options-level": broker.options_level, "short-calls-enabled": True,
         "small-notional-futures-margin-rate-multiplier": "0.0", "updated-at": stamp(broker.market.now),
     }  # fmt: skip
 
@@ -81,7 +83,6 @@ _BALANCE_ZEROS = (
     "long-margineable-value",
     "short-margineable-value",
     "futures-margin-requirement",
-    "maintenance-call-value",
     "reg-t-call-value",
     "day-trading-call-value",
     "day-equity-call-value",
@@ -96,30 +97,36 @@ _BALANCE_ZEROS = (
     "long-bond-value",
     "futures-overnight-margin-requirement",
     "futures-intraday-margin-requirement",
-    "pending-margin-interest",
     "effective-cryptocurrency-buying-power",
 )
-"""What this account never has: only options and cash are simulated."""
+"""What this account never has: only options, shares and cash are simulated."""
 
 
 def balance(broker: Broker) -> dict[str, Any]:
     """Balances now."""
-    power, required = str(broker.buying_power()), str(broker.requirement())
-    net_liq, cash = str(broker.net_liq()), str(broker.cash)
+    power, tied_up, value = broker.buying_power(), broker.tied_up(), broker.net_liq()
+    margin = broker.margin_or_cash != "Cash"
+    excess = value - broker.tied_up(Phase.MAINTENANCE)
+    settled = broker.cash - broker.holdings.unsettled
+    shares = str(max(power, Decimal(0)) / EQUITY_RATE if margin else power)
     sides = {(option, long): Decimal(0) for option in (True, False) for long in (True, False)}
     for symbol in broker.positions:
         value = broker.value(symbol)
         sides[valuation.is_option(symbol), value >= 0] += abs(value)
     return {
         **dict.fromkeys(_BALANCE_ZEROS, "0.0"),
-        "account-number": broker.account, "currency": "USD", "cash-balance": cash, "net-liquidating-value": net_liq,
+        "account-number": broker.account, "currency": "USD", "cash-balance": str(broker.cash),
+        "net-liquidating-value": str(value), "margin-equity": str(value),
         "long-derivative-value": str(sides[True, True]), "short-derivative-value": str(sides[True, False]),
         "long-equity-value": str(sides[False, True]), "short-equity-value": str(sides[False, False]),
         "long-margineable-value": str(sides[False, True]), "short-margineable-value": str(sides[False, False]),
-        "margin-equity": net_liq, "equity-buying-power": power, "derivative-buying-power": power,
-        "day-trading-buying-power": power, "available-trading-funds": power, "maintenance-requirement": required,
-        "reg-t-margin-requirement": required, "used-derivative-buying-power": required, "maintenance-excess": power,
-        "cash-available-to-withdraw": power, "day-trade-excess": power, "pending-cash-effect": "None",
+        "equity-buying-power": shares, "derivative-buying-power": str(power), "day-trading-buying-power": shares,
+        "available-trading-funds": str(power),
+        "maintenance-requirement": str(broker.requirement(Phase.MAINTENANCE)),
+        "reg-t-margin-requirement": str(broker.requirement()), "used-derivative-buying-power": str(tied_up),
+        "maintenance-excess": str(excess), "maintenance-call-value": str(max(-excess, Decimal(0))),
+        "cash-available-to-withdraw": str(max(min(power, settled), Decimal(0))), "day-trade-excess": str(excess),
+        "pending-margin-interest": str(broker.pending_interest()), "pending-cash-effect": "None",
         "unsettled-cryptocurrency-fiat-effect": "None", "buying-power-adjustment": "0.0",
         "buying-power-adjustment-effect": "None", "snapshot-date": market_date(broker.market.now).isoformat(),
         "updated-at": stamp(broker.market.now),
@@ -129,7 +136,9 @@ def balance(broker: Broker) -> dict[str, Any]:
 def position(broker: Broker, symbol: str, *, marks: bool = True) -> dict[str, Any]:
     """A position; one that was closed today has the quantity zero."""
     quantity, average = broker.positions.get(symbol, (0, Decimal(0)))
-    mark, at = valuation.mark(broker.market, symbol), stamp(broker.market.now)
+    mark, at = broker.mark(symbol), stamp(broker.market.now)
+    times = broker.multiplier(symbol)
+    close = broker.holdings.closes.get(symbol)
     opened, changed = broker.times.get(symbol, (at, at))
     gain, today = Decimal(broker.realized.get(symbol, "0")), market_date(broker.market.now).isoformat()
     found = {
@@ -137,45 +146,77 @@ def position(broker: Broker, symbol: str, *, marks: bool = True) -> dict[str, An
         "instrument-type": "Equity Option" if valuation.is_option(symbol) else "Equity",
         "underlying-symbol": broker.underlying_of(symbol), "quantity": abs(quantity),
         "quantity-direction": "Long" if quantity > 0 else "Short" if quantity < 0 else "Zero",
-        "close-price": str(mark), "average-open-price": str(average), "multiplier": valuation.multiplier(symbol),
-        "average-yearly-market-close-price": str(average), "average-daily-market-close-price": str(mark),
+        "close-price": close or str(mark), "average-open-price": str(average), "multiplier": int(times),
+        "average-yearly-market-close-price": str(average),
+        "average-daily-market-close-price": close or str(average if quantity else mark),
         "cost-effect": "Credit" if quantity > 0 else "Debit" if quantity < 0 else "None", "is-suppressed": False,
         "is-frozen": False, "restricted-quantity": 0, **valuation.signed("realized-day-gain", gain),
         "realized-day-gain-date": today, **valuation.signed("realized-today", gain), "realized-today-date": today,
         "created-at": opened, "updated-at": changed,
     }  # fmt: skip
     if marks:
-        found |= {"mark-price": str(mark), "mark": str(abs(mark * quantity * valuation.multiplier(symbol)))}
+        found |= {"mark-price": str(mark), "mark": str(abs(mark * quantity * times))}
     return found
 
 
+_GROUPS = {
+    GroupKind.SPREAD: "SPREAD", GroupKind.NAKED: "NAKED", GroupKind.STRANGLE: "STRANGLE", GroupKind.COVERED: "COVERED",
+    GroupKind.PROTECTED_SHARES: "PROTECTED_UNDERLYING", GroupKind.COLLAR: "COLLAR", GroupKind.LONG: "LONG_OPTIONS",
+}  # fmt: skip
+
+
 def margin_report(broker: Broker) -> dict[str, Any]:
-    """Margin in total and per underlying."""
+    """Margin in total, per underlying and per group of legs that are margined together."""
     signed = valuation.signed
-    held = {symbol: quantity for symbol, (quantity, _) in broker.positions.items()}
+    maintained = broker.margins(Phase.MAINTENANCE)
     groups = []
-    for name, amount in sorted(valuation.by_underlying(broker.market, held).items()):
-        entries = [
-            {
-                "instrument-symbol": symbol, "instrument-type": position(broker, symbol)["instrument-type"],
-                "quantity": f"{quantity}.0", "close-price": str(valuation.mark(broker.market, symbol)),
-                "fixing-price": "NaN",
-            }
-            for symbol, quantity in held.items() if broker.underlying_of(symbol) == name
-        ]  # fmt: skip
-        both = signed("margin-requirement", -amount) | signed("maintenance-requirement", -amount)
-        both |= signed("buying-power", -amount) | {"margin-calculation-type": "Reg T"}
+    for name, each in broker.margins().items():
+        both = _both(each.required, maintained[name].required) | signed("buying-power", each.tied_up)
+        both["margin-calculation-type"] = "Reg T"
+        parts = [_group(broker, name, part, each.price) for part in each.found.groups]
         groups.append(
             {"description": name, "code": name, "underlying-symbol": name, "underlying-type": "Equity", **both,
-             "groups": [{"description": "POSITIONS", "includes-working-order": False, "position-entries": entries,
-                         **both}]}
+             "groups": parts}
         )  # fmt: skip
-    required, power = broker.requirement(), broker.buying_power()
+    power, excess = broker.buying_power(), broker.net_liq() - broker.tied_up(Phase.MAINTENANCE)
     return {
         "account-number": broker.account, "description": "Total", "margin-calculation-type": "Reg T",
-        "option-level": "No Restrictions", **signed("margin-requirement", -required),
-        **signed("maintenance-requirement", -required), **signed("margin-equity", broker.net_liq()),
-        **signed("option-buying-power", power), **signed("reg-t-margin-requirement", -required),
-        **signed("reg-t-option-buying-power", power), **signed("maintenance-excess", power), "groups": groups,
+        "option-level": broker.options_level, **_both(broker.requirement(), broker.requirement(Phase.MAINTENANCE)),
+        **signed("margin-equity", broker.net_liq()), **signed("option-buying-power", power),
+        **signed("reg-t-margin-requirement", -broker.requirement()), **signed("reg-t-option-buying-power", power),
+        **signed("maintenance-excess", excess), "groups": groups,
         "last-state-timestamp": int(broker.market.now.timestamp() * 1000),
     }  # fmt: skip
+
+
+def _both(required: Decimal, maintained: Decimal) -> dict[str, str]:
+    return valuation.signed("margin-requirement", -required) | valuation.signed("maintenance-requirement", -maintained)
+
+
+def _group(broker: Broker, name: str, part: MarginGroup, price: Decimal) -> dict[str, Any]:
+    """Legs that are margined together; a group's own maintenance is that of the whole name."""
+    shares = "LONG_UNDERLYING" if part.shares > 0 else "SHORT_UNDERLYING"
+    entries = [(option_symbol(broker, name, each), "Equity Option", each.signed_quantity) for each in part.options] + (
+        [(name, "Equity", part.shares)] if part.shares else []
+    )
+    need = gross(part, price)
+    return {
+        "description": _GROUPS.get(part.kind, shares), "includes-working-order": False, **_both(need, need),
+        **valuation.signed("buying-power", need),
+        "position-entries": [
+            {"instrument-symbol": symbol, "instrument-type": kind, "quantity": f"{quantity}.0",
+             "close-price": str(broker.mark(symbol)), "fixing-price": "NaN"}
+            for symbol, kind, quantity in entries
+        ],
+    }  # fmt: skip
+
+
+def option_symbol(broker: Broker, name: str, option: MarginOption) -> str:
+    """Symbol of a held contract by its terms."""
+    for symbol in broker.positions:
+        if valuation.is_option(symbol) and broker.underlying_of(symbol) == name:
+            its = broker.contracts.of(symbol)
+            same = its.is_call == option.is_call and its.option.strike == option.strike
+            if same and its.option.expiration == option.expiration and int(its.shares) == option.delivered:
+                return symbol
+    return name

@@ -1,26 +1,21 @@
-"""Prices of what is held and ordered, margin and fees. $ and Decimals; credit positive."""
+"""Prices of what is held and ordered. $ and Decimals; credit positive."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
 
 import numpy as np
 
-from optionmath.payoff import PayoffLeg, analyse
-from schemas.symbols import OptionType, parse_occ
+from optionmath.blackscholes import price as black_scholes
+from schemas.symbols import SymbolError, parse_occ
 from tastysim.checks import underlying_of
-from tastysim.market import Market
-from tastysim.orders import SIGNS, Order, Refusal
+from tastysim.contracts import Contract
+from tastysim.market import RATE, YEAR_SECONDS, Market
+from tastysim.orders import Order, Refusal
 
-COMMISSION, CLEARING, REGULATORY = Decimal("1.00"), Decimal("0.10"), Decimal("0.03")
-"""$ per option contract: to open; always; always."""
-EQUITY_CLEARING = Decimal("0.0008")
-"""$ per share."""
-EQUITY_RATE, NAKED_RATE = Decimal("0.5"), Decimal("0.2")
-"""Of the value of shares held or sold short; of the underlying's price for a naked call."""
-Positions = Mapping[str, tuple[int, Decimal]]
+_UNLISTED_SHARE, _UNLISTED_LEAST = Decimal("0.02"), Decimal("0.02")
+"""Half the spread of a contract that is no longer listed: of its value, and $ per share at least."""
+CENT = Decimal("0.01")
 
 
 def is_option(symbol: str) -> bool:
@@ -38,7 +33,7 @@ def quote(market: Market, symbol: str) -> tuple[Decimal, Decimal] | None:
     if is_option(symbol):
         row = market.row_of.get(symbol)
         if row is None:
-            return None
+            return _unlisted_quote(market, symbol)
         bid, ask = float(market.bid[row]), float(market.ask[row])
     else:
         index = market.index_of(symbol)
@@ -51,16 +46,49 @@ def quote(market: Market, symbol: str) -> tuple[Decimal, Decimal] | None:
 
 
 def mark(market: Market, symbol: str) -> Decimal:
-    """Mid of what is listed; the intrinsic value of a contract that is no longer listed."""
+    """Mid of what is listed; what a standard contract that is no longer listed is worth. Raises Refusal."""
     if found := quote(market, symbol):
         return (found[0] + found[1]) / 2
-    option = parse_occ(symbol)
-    index = market.index_of(underlying_of(market, symbol))
-    if index is None:
-        raise Refusal(500, "internal_server_error", f"{symbol} has no underlying in this market")
-    spot = Decimal(str(round(float(market.spot[index]), 2)))
-    gain = spot - option.strike if option.option_type is OptionType.CALL else option.strike - spot
-    return max(gain, Decimal(0))
+    if not is_option(symbol):
+        raise Refusal(500, "internal_server_error", f"{symbol} is not in this market")
+    return unlisted_mark(market, Contract(symbol, parse_occ(symbol), underlying_of(market, symbol)))
+
+
+def spot(market: Market, name: str) -> Decimal:
+    """Price of an underlying on the cent. Raises Refusal when the market does not know it."""
+    index = market.index_of(name)
+    price = float("nan") if index is None else float(market.spot[index])
+    if not np.isfinite(price):
+        raise Refusal(500, "internal_server_error", f"{name} has no price in this market")
+    return Decimal(str(round(price, 2)))
+
+
+def unlisted_mark(market: Market, contract: Contract) -> Decimal:
+    """$ per point of the multiplier that a contract is worth: by Black and Scholes, at least its intrinsic value."""
+    price = spot(market, contract.underlying)
+    least = contract.intrinsic(price) / contract.multiplier
+    left = (contract.ends_at - market.now).total_seconds()
+    volatility = float(market.volatility[market.index_of(contract.underlying) or 0])
+    if left <= 0 or not np.isfinite(volatility):
+        return least
+    effective = float(price * contract.shares / contract.multiplier)
+    worth = black_scholes(
+        effective, float(contract.option.strike), left / YEAR_SECONDS, volatility, RATE, 0.0, contract.is_call
+    )
+    return max(least, Decimal(str(round(float(worth), 2))))
+
+
+def _unlisted_quote(market: Market, symbol: str) -> tuple[Decimal, Decimal] | None:
+    """Around what a standard contract is worth while it lives, so that what is held can be closed."""
+    try:
+        contract = Contract(symbol, parse_occ(symbol), underlying_of(market, symbol))
+    except SymbolError:
+        return None
+    if contract.stops_trading_at <= market.now or market.index_of(contract.underlying) is None:
+        return None
+    worth = unlisted_mark(market, contract)
+    half = max(_UNLISTED_LEAST, (worth * _UNLISTED_SHARE).quantize(CENT))
+    return max(worth - half, Decimal(0)), worth + half
 
 
 def size(market: Market, order: Order) -> int:
@@ -91,111 +119,7 @@ def scale(order: Order) -> int:
     return max(multiplier(leg["symbol"]) for leg in order.legs)
 
 
-def by_underlying(market: Market, held: Mapping[str, int]) -> dict[str, Decimal]:
-    """Margin per underlying: per expiration the most that can be lost; a share of the value of stock.
-
-    Naked calls that shares cover need nothing of their own; the others a share of the underlying's price.
-    """
-    groups: dict[tuple[str, Any], list[PayoffLeg]] = {}
-    found: dict[str, Decimal] = {}
-    shares: dict[str, int] = {}
-    for symbol, quantity in held.items():
-        if not quantity:
-            continue
-        name = underlying_of(market, symbol)
-        found.setdefault(name, Decimal(0))
-        if is_option(symbol):
-            option = parse_occ(symbol)
-            leg = PayoffLeg(option.option_type is OptionType.CALL, option.strike, quantity)
-            groups.setdefault((name, option.expiration), []).append(leg)
-        else:
-            shares[name] = quantity
-            found[name] += EQUITY_RATE * abs(quantity) * mark(market, symbol) + (
-                -quantity * mark(market, symbol) if quantity < 0 else 0
-            )
-    for (name, _), legs in sorted(groups.items()):
-        worst = analyse(legs, Decimal(0)).max_loss
-        if worst is None:
-            naked = sum(-leg.signed_quantity for leg in legs if leg.is_call)
-            covered = min(naked, max(0, shares.get(name, 0)) // 100)
-            shares[name] = shares.get(name, 0) - covered * 100
-            index = market.index_of(name)
-            spot = Decimal(str(round(float(market.spot[index or 0]), 2)))
-            worst = NAKED_RATE * spot * (naked - covered)
-        found[name] += worst * 100
-    return found
-
-
-def requirement(market: Market, positions: Positions, extra: Mapping[str, int] | None = None) -> Decimal:
-    """Margin of everything held and, if given, more."""
-    held = {symbol: quantity for symbol, (quantity, _) in positions.items()}
-    for symbol, quantity in (extra or {}).items():
-        held[symbol] = held.get(symbol, 0) + quantity
-    return sum(by_underlying(market, held).values(), Decimal(0))
-
-
-def leg_fees(leg: Mapping[str, Any], quantity: int) -> dict[str, Decimal]:
-    """Fees of a quantity of one leg, magnitudes in $."""
-    if leg["instrument-type"] == "Equity":
-        clearing = (EQUITY_CLEARING * quantity).quantize(Decimal("0.001"))
-        return {"commission": Decimal(0), "clearing-fees": clearing, "regulatory-fees": Decimal(0)}
-    opening = quantity if leg["action"].endswith("Open") else 0
-    clearing, regulatory = CLEARING * quantity, REGULATORY * quantity
-    return {"commission": COMMISSION * opening, "clearing-fees": clearing, "regulatory-fees": regulatory}
-
-
-def fees(order: Order) -> dict[str, Decimal]:
-    """Fees of a whole order by kind, magnitudes in $."""
-    parts = {"commission": Decimal(0), "clearing-fees": Decimal(0), "regulatory-fees": Decimal(0)}
-    for leg in order.legs:
-        for name, amount in leg_fees(leg, leg["quantity"]).items():
-            parts[name] += amount
-    return parts
-
-
 def signed(name: str, amount: Decimal) -> dict[str, str]:
     """A magnitude beside its effect."""
     effect = "None" if amount == 0 else "Debit" if amount < 0 else "Credit"
     return {name: str(abs(amount)), f"{name}-effect": effect}
-
-
-def fee_calculation(order: Order) -> dict[str, Any]:
-    """Fees as the interface shows them."""
-    parts = fees(order)
-
-    def item(name: str, amount: Decimal) -> dict[str, str]:
-        return {"name": name, "value": str(amount), "effect": "Debit" if amount else "None"}
-
-    regulatory, zero = parts["regulatory-fees"], Decimal("0.0")
-    found: dict[str, Any] = {
-        "regulatory-fees-breakdown": [
-            item(name, regulatory if name == "orf" else zero) for name in ("exchange", "nfa", "orf", "sec", "taf")
-        ],
-        "clearing-fees-breakdown": [item("clearing", parts["clearing-fees"])],
-        "commission-breakdown": [item("brokerage", parts["commission"])],
-        "proprietary-fees-breakdown": [item("proprietary", zero)],
-        "rebates": "0.0", "rebates-effect": "None", "rebates-breakdown": [item("rebate", zero)], "per-quantity": False,
-    }  # fmt: skip
-    total = sum(parts.values(), Decimal(0))
-    for name, amount in {**parts, "proprietary-index-option-fees": zero, "total-fees": total}.items():
-        found |= signed(name, -amount)
-    return found
-
-
-def buying_power_effect(market: Market, positions: Positions, power: Decimal, order: Order) -> dict[str, Any]:
-    """What an order changes, magnitudes with effects. power: buying power before it."""
-    extra = {leg["symbol"]: SIGNS[leg["action"]] * leg["quantity"] for leg in order.legs}
-    before, after = requirement(market, positions), requirement(market, positions, extra)
-    price = order.price if order.price is not None else net(market, order, natural=True) or Decimal(0)
-    cost = sum(fees(order).values(), Decimal(0))
-    change = price * scale(order) * order.units - cost - (after - before)
-    return {
-        **signed("change-in-margin-requirement", before - after),
-        **signed("change-in-buying-power", change),
-        **signed("current-buying-power", power),
-        **signed("new-buying-power", power + change),
-        **signed("isolated-order-margin-requirement", -requirement(market, {}, extra)),
-        "is-spread": len(order.legs) > 1,
-        "impact": str(abs(change)),
-        "effect": "Debit" if change < 0 else "Credit",
-    }  # fmt: skip
