@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import httpx
 import pytest
@@ -15,26 +17,65 @@ from chassis.embedded import free_port
 from tastyclient import ClientSettings, TastyClient
 
 
+@dataclass
+class Simulator:
+    """A simulator process of a test's own, which can be stopped and started again at the same address."""
+
+    folder: Path
+    settings: dict[str, str]
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        clean = {key: value for key, value in os.environ.items() if not key.startswith("TT_")}
+        own = {"TT_TASTYSIM_PORT": str(self.port), "TT_TASTYSIM_DATA_DIR": str(self.folder)}
+        own |= {f"TT_TASTYSIM_{name.upper()}": value for name, value in self.settings.items()}
+        self.process = subprocess.Popen([sys.executable, "-m", "tastysim"], env=clean | own)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            try:
+                if httpx.get(f"{self.url}/sim/health", trust_env=False).is_success:
+                    return
+            except httpx.HTTPError:
+                time.sleep(0.05)
+        raise AssertionError("the simulator did not start")
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(10)
+            self.process = None
+
+
 @pytest.fixture(scope="session")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where the simulator listens."""
-    port = free_port()
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("TT_")}
-    own = {"TT_TASTYSIM_PORT": str(port), "TT_TASTYSIM_DATA_DIR": str(tmp_path_factory.mktemp("sim")),
-           "TT_TASTYSIM_STEP_MS": "20"}  # fmt: skip
-    process = subprocess.Popen([sys.executable, "-m", "tastysim"], env=clean | own)
-    url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 30
-    while time.monotonic() < deadline:
-        try:
-            if httpx.get(f"{url}/sim/health", trust_env=False).is_success:
-                break
-        except httpx.HTTPError:
-            time.sleep(0.05)
-    else:
-        raise AssertionError("the simulator did not start")
-    yield url
-    process.terminate()
-    process.wait(10)
+    simulator = Simulator(tmp_path_factory.mktemp("sim"), {"step_ms": "20"})
+    simulator.start()
+    yield simulator.url
+    simulator.kill()
+
+
+@pytest.fixture
+def simulator_with(tmp_path: Path) -> Iterator[Callable[..., Simulator]]:
+    """Starts a simulator with settings of its own."""
+    started: list[Simulator] = []
+
+    def start(**settings: str) -> Simulator:
+        found = Simulator(tmp_path / f"sim-{len(started)}", settings)
+        started.append(found)
+        found.start()
+        return found
+
+    yield start
+    for each in started:
+        each.kill()
 
 
 @pytest.fixture

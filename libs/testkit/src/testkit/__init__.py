@@ -2,5 +2,6 @@
 
 from testkit.clock import FakeClock
 from testkit.eventually import eventually
+from testkit.relay import Relay, relayed
 
-__all__ = ["FakeClock", "eventually"]
+__all__ = ["FakeClock", "Relay", "eventually", "relayed"]
