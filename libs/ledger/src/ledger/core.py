@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 
 from schemas.orders import TRANSITIONS, IntentState
@@ -35,6 +36,49 @@ class Execution:
     occ_symbol: str
     signed_quantity: int
     price: Decimal
+
+
+BACK, CORRECTED = "~back", "~new"
+"""Endings of the fill ids of what takes an execution back, and of what stands in its place."""
+
+
+@dataclass(frozen=True, slots=True)
+class BookedFill:
+    """One row of the fill ledger. signed_quantity: contracts, sold negative; corrects: the fill_id it takes back."""
+
+    broker_order_id: str
+    occ_symbol: str
+    fill_id: str
+    signed_quantity: int
+    price: Decimal
+    filled_at: datetime
+    corrects: str | None = None
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Its identity at the broker, within an account."""
+        return self.broker_order_id, self.occ_symbol, self.fill_id
+
+    @property
+    def execution(self) -> Execution:
+        """As a trade of a leg."""
+        return Execution(self.occ_symbol, self.signed_quantity, self.price)
+
+
+def standing(fills: Iterable[BookedFill]) -> list[BookedFill]:
+    """What was neither taken back nor takes back, oldest first."""
+    rows = list(fills)
+    gone = {(row.broker_order_id, row.occ_symbol, row.corrects) for row in rows if row.corrects is not None}
+    kept = [row for row in rows if row.corrects is None and row.key not in gone]
+    return sorted(kept, key=lambda row: (row.filled_at, row.key))
+
+
+def holding_of(fills: Iterable[BookedFill]) -> Holding:
+    """The holding of one contract because of all its fills, in whatever order they became known."""
+    held = Holding(0, Decimal(0))
+    for each in standing(fills):
+        held = book(held, each.signed_quantity, each.price)
+    return held
 
 
 @dataclass(frozen=True, slots=True)

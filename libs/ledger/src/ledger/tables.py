@@ -132,6 +132,23 @@ class FillRow(SQLModel, table=True):
     fill_price: Decimal = _price(nullable=False)
     filled_at: datetime = _instant(nullable=False)
     booked_at: datetime = _instant(nullable=False)
+    corrects: str | None = None
+    """fill_id of the execution that this row takes back."""
+
+
+class ObservationRow(SQLModel, table=True):
+    """One look at an order, kept once; applied = it was the newest when it came."""
+
+    __tablename__ = "observation"
+    __table_args__: ClassVar[Any] = {"schema": SCHEMA}
+    id: int | None = Field(default=None, sa_type=BigInteger, primary_key=True)
+    intent_id: str
+    source: str
+    state: str
+    updated_at: datetime | None = _instant()
+    seen_at: datetime = _instant(nullable=False)
+    applied: bool = False
+    booked_at: datetime = _instant(nullable=False)
 
 
 class PositionRow(SQLModel, table=True):

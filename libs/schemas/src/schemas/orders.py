@@ -163,6 +163,8 @@ class Fill(Message):
     """Unsigned, $ per share of the leg."""
     fees: Money | None = None
     filled_at: UtcDatetime
+    corrects: str | None = None
+    """fill_id of the execution that this one takes back: the broker busted or corrected it."""
 
 
 class ExecuteIntent(Command):

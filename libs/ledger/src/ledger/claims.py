@@ -1,0 +1,81 @@
+"""The send permit: one per intent, for ever, and none once a stop, a lost lease or a limit forbids it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ledger import gate, lease
+from ledger.journal import external_identifier, get, record
+from ledger.tables import Intent
+from schemas.orders import IntentState
+from schemas.trade import Purpose
+
+
+class ClaimRefusal(StrEnum):
+    """Why a send permit was not given."""
+
+    GATE = "gate"
+    NOT_ARMED = "not_armed"
+    LEASE = "lease"
+    TAKEN = "taken"
+    """Not approved any more: another claim was first, or it was withdrawn."""
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """The right to send one order once."""
+
+    intent: Intent
+
+
+async def claim(
+    session: AsyncSession,
+    intent_id: str,
+    *,
+    holder: str,
+    epoch: int,
+    body_hash: str,
+    producer: str,
+    limit_price: Decimal | None = None,
+) -> Permit | ClaimRefusal:
+    """Give the only send permit of an intent, under the gate, the lease and a compare-and-set.
+
+    limit_price: the price that will be sent when it is not the approved one; never below the intent's worst price.
+
+    Nothing is permitted after a stop committed: the gate's rows are share-locked until this transaction ends.
+    """
+    intent = await get(session, intent_id, lock=True)
+    if IntentState(intent.state) is not IntentState.APPROVED:
+        return ClaimRefusal.TAKEN
+    mode, armed = await gate.lock_shared(session, intent.account_number, intent.strategy_id, intent.underlying_symbol)
+    if not mode.allows(Purpose(intent.purpose)):
+        return ClaimRefusal.GATE
+    if intent.source == "scanner" and intent.purpose == Purpose.OPEN.value and not armed:
+        return ClaimRefusal.NOT_ARMED
+    if not await lease.holds(session, intent.account_number, holder, epoch):
+        return ClaimRefusal.LEASE
+    now = (await session.execute(text("SELECT clock_timestamp()"))).scalar_one()
+    if intent.valid_until <= now:
+        return ClaimRefusal.EXPIRED
+    price = intent.limit_price if limit_price is None else limit_price
+    if price < intent.worst_price:
+        raise ValueError(f"a limit of {price} is past the worst price {intent.worst_price} of intent {intent_id}")
+    await record(
+        session,
+        intent,
+        IntentState.SUBMITTING,
+        producer,
+        epoch=epoch,
+        external_identifier=external_identifier(intent.intent_id),
+        body_hash=body_hash,
+        limit_price=price,
+        submitting_at=now,
+        root_submitted_at=intent.root_submitted_at or now,
+    )
+    return Permit(intent)
