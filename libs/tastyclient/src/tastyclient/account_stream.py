@@ -135,6 +135,8 @@ class AccountStream:
     resync: Callable[[], Awaitable[None]] | None = None
     on_other: Callable[[Other], None] | None = None
     """Notifications without a model here (external transactions, order chains, alerts, …)."""
+    on_refused: Callable[[str], None] | None = None
+    """Told the token that the server refused, so that the next one is new (`TastyClient.forget_access_token`)."""
     heartbeat_seconds: float = HEARTBEAT_SECONDS
     live: bool = False
     gaps: int = 0
@@ -146,6 +148,8 @@ class AccountStream:
     _resyncing: asyncio.Task[None] | None = None
     _again: bool = False
     _request: int = 0
+    _said: str = ""
+    """The token of the newest message."""
     _unanswered: dict[int, float] = field(default_factory=dict)
     _fault: Exception | None = None
 
@@ -223,6 +227,8 @@ class AccountStream:
             elif each.action == "heartbeat":
                 self._unanswered.clear()
             if not each.ok and each.action in ("connect", "heartbeat"):
+                if self.on_refused is not None:
+                    self.on_refused(self._said)
                 raise StreamRefusedError(f"{each.action}: {each.message}")
         elif isinstance(each, Other):
             self.unknown[each.kind if len(self.unknown) < UNKNOWN_MAX or each.kind in self.unknown else "others"] += 1
@@ -297,9 +303,10 @@ class AccountStream:
 
     async def _say(self, socket: websockets.ClientConnection, action: str, value: list[str] | None) -> None:
         self._request += 1
+        self._said = await self.token()
         message: dict[str, Any] = {
             "action": action,
-            "auth-token": f"Bearer {await self.token()}",
+            "auth-token": f"Bearer {self._said}",
             "request-id": self._request,
         }
         if value is not None:

@@ -352,6 +352,10 @@ class AccountsApi:
         """Bearer token for the account stream, valid for at least a minute."""
         return await self.transport.tokens.token()
 
+    def forget_access_token(self, token: str) -> None:
+        """A stream was refused with this token: the next caller gets a new one, unless somebody has it already."""
+        self.transport.tokens.invalidate(token)
+
     async def quote_token(self) -> QuoteToken:
         """Token and address for DXLink, good for 24 hours."""
         return read(QuoteToken, await self.transport.get("/api-quote-tokens"))
