@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from optionmath.margin import AccountKind, Phase
 from optionmath.sessions import closes_at, is_session, market_date, next_session
-from optionmath.ticks import TickGrid, net_price_grid
-from tastysim import reference, requirements, valuation
+from optionmath.ticks import TickBand, TickGrid, net_price_grid
+from tastysim import requirements, valuation
 from tastysim.checks import read_order
 from tastysim.market import Market
 from tastysim.orders import SIGNS, Order, preflight
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 LAST_OPENING = timedelta(minutes=30)
 """Nobody sells to open in an expiring contract in the last half hour."""
+SHARES = TickGrid((TickBand(Decimal("0.0001"), Decimal(1)), TickBand(Decimal("0.01"))))
 _NEXT_SESSION = {
     "code": "tif.next_valid_session",
     "message": "Your order will begin working during next valid session.",
@@ -125,11 +126,7 @@ def off_grid(market: Market, order: Order) -> bool:
     index = market.index_of(order.underlying)
     if len(order.legs) > 1 or index is None:
         return not net_price_grid(order.underlying).is_valid(order.price)
-    name = "option-tick-sizes" if valuation.is_option(leg["symbol"]) else "tick-sizes"
-    sizes = reference.equity(market, index)[name]
-    grid = TickGrid.from_sizes(
-        (Decimal(each["threshold"]) if "threshold" in each else None, Decimal(each["value"])) for each in sizes
-    )
+    grid = market.listed[index].option_grid if valuation.is_option(leg["symbol"]) else SHARES
     return not grid.is_valid(order.price)
 
 

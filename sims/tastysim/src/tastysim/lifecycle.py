@@ -1,9 +1,10 @@
-"""What happens to accounts by the calendar, whatever the size of a step: four moments of a day, each once, in order.
+"""What happens to accounts by the calendar, whatever the size of a step: the moments of a day, each once, in order.
 
-Morning (9:30 in New York, every day): splits, dividends that are payable, interest, contracts settled at the open.
-Close, and a quarter of an hour later: contracts that end then; closing marks. Evening (an hour and a half after the
-close): early assignments, and who will receive the next session's dividends. What was missed while the simulator did
-not run, or in one long step, is done in the order of its moments.
+Midnight in New York: splits, where the market trades at night; where it has hours, in the morning. Morning (9:30,
+every day): dividends that are payable, interest, contracts settled at the open. Close, and a quarter of an hour later:
+contracts that end then; closing marks. Evening (an hour and a half after the close): early assignments, and who will
+receive the next session's dividends. What was missed while the simulator did not run, or in one long step, is done in
+the order of its moments.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -31,6 +32,7 @@ _THROUGH, _SPLITS = "lifecycle/through", "lifecycle/splits"
 
 
 class Moment(StrEnum):
+    MIDNIGHT = "midnight"
     MORNING = "morning"
     CLOSE = "close"
     LATE = "late"
@@ -38,8 +40,11 @@ class Moment(StrEnum):
 
 
 def moments(day: date) -> list[tuple[datetime, Moment]]:
-    """Moments of a day, aware UTC, in order; days without a session have a morning only."""
-    found = [(datetime.combine(day, OPEN, NEW_YORK).astimezone(UTC), Moment.MORNING)]
+    """Moments of a day, aware UTC, in order; days without a session have no close and no evening."""
+    found = [
+        (datetime.combine(day, time(), NEW_YORK).astimezone(UTC), Moment.MIDNIGHT),
+        (datetime.combine(day, OPEN, NEW_YORK).astimezone(UTC), Moment.MORNING),
+    ]
     if (closing := closes_at(day)) is not None:
         found += [(closing, Moment.CLOSE), (closing + _LATE, Moment.LATE), (closing + _EVENING, Moment.EVENING)]
     return found
@@ -78,6 +83,10 @@ class Lifecycle:
 
     def _do(self, at: datetime, moment: Moment) -> None:
         day = market_date(at)
+        if moment is Moment.MORNING or (moment is Moment.MIDNIGHT and self.market.is_open):
+            self._split(day, at)
+        if moment is Moment.MIDNIGHT:
+            return
         if moment is Moment.MORNING:
             self._morning(day, at)
         brokers = self._brokerage.brokers.values()
@@ -94,7 +103,7 @@ class Lifecycle:
                 for dividend in dividends:
                     corporate_actions.entitle(broker, dividend, at)
 
-    def _morning(self, day: date, at: datetime) -> None:
+    def _split(self, day: date, at: datetime) -> None:
         for split in self.market.events(day, day).splits:
             key = f"{split.symbol} {split.effective.isoformat()}"
             if key in self._splits:
@@ -103,6 +112,8 @@ class Lifecycle:
             self.store.keep({_SPLITS: json.dumps(self._splits)})
             for broker in self._brokerage.brokers.values():
                 corporate_actions.split(broker, split, at)
+
+    def _morning(self, day: date, at: datetime) -> None:
         for broker in self._brokerage.brokers.values():
             broker.holdings.roll(day.isoformat())
             corporate_actions.pay_dividends(broker, day, at)
