@@ -183,7 +183,8 @@ async def rig(
     settings = ExecutorSettings(
         nats_url=provisioned_nats_url, broker_url=f"http://127.0.0.1:{port}",
         broker_streamer_url=f"ws://127.0.0.1:{port}/streamer", walk_step_seconds=1, sweep_busy_seconds=0.3,
-        sweep_idle_seconds=0.3, read_timeout_seconds=1.0, quarantine_after_seconds=2.0, requests_per_second=100,
+        sweep_idle_seconds=0.3,
+        second_sweep_seconds=0.3, read_timeout_seconds=1.0, quarantine_after_seconds=2.0, requests_per_second=100,
     )  # fmt: skip
 
     def client() -> TastyClient:
@@ -283,7 +284,7 @@ async def test_the_walk_replaces_the_order_step_by_step(rig: Rig) -> None:
     identities = [event["external-identifier"] for event in history if event["what"] == "submitted"]
     assert len(identities) == len(set(identities))
     assert sum(event["what"] == "filled" for event in history) == 1
-    assert [event["order-id"] for event in history if event["status"] == "Live"]
+    assert [event["order-id"] for event in history if event.get("status") == "Live"]
 
 
 async def test_a_lost_answer_to_a_price_step_is_adopted(rig: Rig) -> None:
@@ -347,7 +348,7 @@ async def test_what_was_being_sent_at_a_crash_is_unknown_and_adopted(rig: Rig) -
         )  # fmt: skip
         await intents.propose(session, lost, "executor")
         await intents.record(session, lost, IntentState.SUBMITTING, "executor", external_identifier="tt-lost", epoch=0)
-    await rig.executor._orphans()
+    await rig.executor.recovery.orphans(rig.executor.desk.lanes[ACCOUNT])
     await rig.until("lost", IntentState.UNKNOWN, IntentState.QUARANTINE)
     assert rig.accepted("lost") == 0
 

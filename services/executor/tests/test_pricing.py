@@ -8,23 +8,16 @@ from decimal import Decimal
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from executor.domain import (
-    STATE_OF,
-    Book,
-    WalkRules,
-    disagreements,
-    must_cancel,
-    next_price,
-    start_price,
-    timed_out,
-    walk_due,
-)
+from executor.domain.comparing import disagreements
+from executor.domain.pricing import Book, WalkRules, next_price, start_price, timed_out, walk_due
+from executor.domain.reading import STATE_OF, must_cancel
+from optionmath.ticks import PENNY
 from schemas.account import GateMode
 from schemas.trade import Purpose
 from tastyclient import OrderStatus
 
 RULES = WalkRules(steps=4, step_seconds=10, final_pct_of_spread=100)
-TICK = Decimal("0.01")
+TICK, GRID = Decimal("0.01"), PENNY
 NOW = datetime(2026, 11, 24, 17, 0, tzinfo=UTC)
 
 
@@ -33,24 +26,24 @@ def book(mid: str, natural: str) -> Book:
 
 
 def test_the_first_price_is_mid_in_our_favour() -> None:
-    assert start_price(book("1.245", "1.10"), Decimal("1.00"), TICK) == Decimal("1.25")
-    assert start_price(book("-1.245", "-1.40"), Decimal("-2.00"), TICK) == Decimal("-1.24")
+    assert start_price(book("1.245", "1.10"), Decimal("1.00"), GRID) == Decimal("1.25")
+    assert start_price(book("-1.245", "-1.40"), Decimal("-2.00"), GRID) == Decimal("-1.24")
 
 
 def test_the_first_price_is_never_past_the_worst() -> None:
-    assert start_price(book("0.90", "0.80"), Decimal("1.00"), TICK) == Decimal("1.00")
+    assert start_price(book("0.90", "0.80"), Decimal("1.00"), GRID) == Decimal("1.00")
 
 
 def test_the_walk_reaches_natural_in_its_steps() -> None:
     price, seen = Decimal("1.20"), []
     for step in range(1, 5):
-        price = next_price(price, Decimal("0.50"), TICK, step, book("1.20", "1.00"), RULES)
+        price = next_price(price, Decimal("0.50"), GRID, step, book("1.20", "1.00"), RULES)
         seen.append(price)
     assert seen == [Decimal("1.15"), Decimal("1.10"), Decimal("1.05"), Decimal("1.00")]
 
 
 def test_a_debit_walks_to_paying_more() -> None:
-    assert next_price(Decimal("-1.20"), Decimal("-2"), TICK, 2, book("-1.20", "-1.40"), RULES) == Decimal("-1.30")
+    assert next_price(Decimal("-1.20"), Decimal("-2"), GRID, 2, book("-1.20", "-1.40"), RULES) == Decimal("-1.30")
 
 
 prices = st.decimals("-9.99", "9.99", places=2)
@@ -62,7 +55,7 @@ def test_a_step_gives_way_at_least_a_tick_and_never_past_the_worst(
 ) -> None:
     assume(worst <= current)
     assume(natural <= mid)
-    found = next_price(current, worst, TICK, step, Book(mid, natural, 0), RULES)
+    found = next_price(current, worst, GRID, step, Book(mid, natural, 0), RULES)
     assert worst <= found <= current
     assert found == current == worst or found <= current - TICK or found == worst
 

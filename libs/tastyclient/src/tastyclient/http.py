@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from types import TracebackType
 from typing import Any
@@ -59,6 +59,8 @@ class Transport:
         )
         self.tokens = TokenSource(settings, self._http)
         self._bucket = _Bucket(settings.requests_per_second, settings.burst)
+        self.on_response: Callable[[httpx.Response], None] | None = None
+        """Told of every answer before it is read; must not raise."""
 
     async def __aenter__(self) -> Transport:
         return self
@@ -121,6 +123,8 @@ class Transport:
             raise NotSentError(f"{method} {path} was not sent ({type(error).__name__})") from error
         except httpx.HTTPError as error:
             raise UnknownOutcomeError(f"{method} {path} got no answer ({type(error).__name__})") from error
+        if self.on_response is not None:
+            self.on_response(response)
         if response.status_code == 401:
             self.tokens.invalidate(token)
         return _envelope(method, path, response)

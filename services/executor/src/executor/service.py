@@ -11,6 +11,7 @@ from chassis.market_feed import MarketFeed
 from chassis.service import Service
 from chassis.settings import SettingsError
 from executor.handlers import Executor
+from executor.health import application
 from executor.settings import ExecutorSettings
 from schemas.columns import ColumnKind
 from tastyclient import ClientSettings, TastyClient
@@ -39,6 +40,7 @@ def build(settings: ExecutorSettings, clock: Clock | None = None) -> Service:
         on_start=(executor.kill_switch.start, feed.start, executor.announce),
         on_stop=(feed.stop, executor.close),
         probes={"orders": executor.probe},
+        app=application(executor.desk),
         gate_revision=executor.kill_switch.revision,
         killed=executor.kill_switch.is_set,
     )

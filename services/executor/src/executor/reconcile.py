@@ -1,0 +1,262 @@
+"""Compare broker and ledger all the time: orders, fills, positions, balances, transactions. Differences freeze."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import and_, col, func, or_, select
+
+from chassis.database import transaction
+from chassis.telemetry import get_logger
+from executor import metrics
+from executor.cancels import Cancels
+from executor.desk import PRODUCER, Desk
+from executor.domain.comparing import (
+    Compensation,
+    Entry,
+    compensations,
+    disagreements,
+    lasting,
+    root_of,
+    told,
+    unbooked,
+)
+from executor.domain.matching import BrokerOrder, Matched, match
+from executor.domain.reading import MAY_FILL
+from executor.lanes import ABSENT, Lane
+from executor.lookups import Lookups
+from ledger import balances, fills, gate, intents
+from ledger.tables import FillRow, Intent
+from optionmath.sessions import market_date
+from schemas.account import GateMode, KillScope
+from schemas.orders import Fill
+from schemas.trade import OrderAction
+from tastyclient import Balance, PlacedOrder, Transaction
+
+log = get_logger("executor.reconcile")
+
+
+@dataclass(slots=True)
+class Reconciler:
+    """Sweeps an account: what the broker lists against what the ledger holds."""
+
+    desk: Desk
+    cancels: Cancels
+    lookups: Lookups
+
+    async def sweep(self, lane: Lane) -> Matched:
+        """One comparison of everything that is cheap to read; one at a time for an account."""
+        async with lane.sweeping:
+            return await self._sweep(lane)
+
+    async def _sweep(self, lane: Lane) -> Matched:
+        number = lane.account_number
+        listed = await self.desk.urgent.live_orders(number)
+        for order in listed:
+            await self.lookups.take(lane, order)
+        matched = await self.matched(lane, listed)
+        await self.act(lane, matched)
+        await self._missing(lane, listed)
+        held = {each.symbol: int(each.signed_quantity) for each in await self.desk.urgent.positions(number)}
+        await self.compare(lane, held)
+        await self.balance(await self.desk.urgent.balance(number))
+        await self.lookups.load(lane)
+        lane.reconciled_at = self.desk.clock.monotonic()
+        if lane.reconciled_at - lane.transactions_at >= self.desk.settings.transactions_seconds:
+            await self.transactions(lane)
+        return matched
+
+    async def matched(self, lane: Lane, listed: Iterable[PlacedOrder]) -> Matched:
+        """Which intents the listed orders belong to."""
+        orders = [
+            BrokerOrder(
+                order_id=str(order.id),
+                intent_id=intents.intent_id_of(order.external_identifier),
+                underlying_symbol=order.underlying_symbol,
+                may_fill=order.status.value in MAY_FILL,
+                replaces=str(order.replaces_order_id) if order.replaces_order_id is not None else None,
+                replaced_by=str(order.replacing_order_id) if order.replacing_order_id is not None else None,
+            )
+            for order in listed
+        ]
+        named = [each.intent_id for each in orders if each.intent_id is not None]
+        numbers = [each.order_id for each in orders]
+        async with transaction(self.desk.engine) as session:
+            by_name = col(Intent.intent_id).in_(named)
+            by_order = and_(col(Intent.account_number) == lane.account_number, col(Intent.broker_order_id).in_(numbers))
+            known = await session.execute(
+                select(Intent.intent_id, Intent.broker_order_id).where(or_(by_name, by_order))
+            )
+            rows = known.all()
+        by_number = {str(number): identity for identity, number in rows if number is not None}
+        return match(orders, (identity for identity, _ in rows), by_number)
+
+    async def act(self, lane: Lane, matched: Matched) -> None:
+        """Foreign orders freeze their underlying and call a person; two orders with one name stop everything."""
+        working = {each.order_id: each.underlying_symbol for each in matched.foreign if each.may_fill}
+        for number, underlying in working.items():
+            await self.desk.alarm(
+                lane.account_number, "foreign_order", number, f"somebody else works order {number} in {underlying}"
+            )
+        lane.foreign = working
+        metrics.foreign.labels(lane.account_number).set(len(working))
+        for identity, surplus in matched.surplus.items():
+            await self._duplicate(lane, identity, surplus)
+
+    async def _duplicate(self, lane: Lane, identity: str, surplus: tuple[str, ...]) -> None:
+        """What must never be: stop everything, cancel what is too much, call a person."""
+        why = f"intent {identity} has {len(surplus)} orders too many at the broker: {', '.join(surplus)}"
+        async with transaction(self.desk.engine) as session:
+            change = await gate.tighten(
+                session, KillScope.ALL, "", GateMode.CANCEL_WORKING, PRODUCER, why[:300], PRODUCER
+            )
+        self.desk.committed()
+        if change.changed:
+            log.error("order.duplicated", intent=identity, surplus=surplus)
+        await self.desk.alarm(lane.account_number, "duplicate_order", identity, why)
+        for number in surplus:
+            await self.cancels.cancel(lane.account_number, number, "duplicate")
+
+    async def _missing(self, lane: Lane, listed: Iterable[PlacedOrder]) -> None:
+        """Orders the broker had and does not list any more: each is read by its number before anything is said."""
+        seen = {str(order.id) for order in listed}
+        lane.missing = {}
+        for intent in await self.cancels.working(lane.account_number):
+            number = intent.broker_order_id
+            if number is None or number in seen:
+                continue
+            if await self.cancels.refresh(lane.account_number, number) is None:
+                lane.missing[number] = intent.underlying_symbol
+                await self.desk.alarm(
+                    lane.account_number, "order_missing", intent.intent_id, f"the broker does not show order {number}"
+                )
+
+    async def compare(self, lane: Lane, broker: dict[str, int], *, at_once: bool = False) -> None:
+        """Freeze where two comparisons in a row differ (at a start: one), thaw what agrees, halt what stays."""
+        number, now = lane.account_number, self.desk.clock.monotonic()
+        async with transaction(self.desk.engine) as session:
+            held = {row.occ_symbol: row.signed_quantity for row in await fills.positions(session, number)}
+            found = disagreements(held, broker)
+            reasons = told(found if at_once else lasting(lane.differences, found))
+            disputed = {root_of(symbol) for symbol in found}
+            wanted = self._others(lane) | reasons
+            await self._freeze(session, lane, wanted, disputed)
+        if found and found != lane.differences:
+            lane.transactions_at = ABSENT  # what no order explains, the history may
+        lane.differences = found
+        lane.different_since = {name: lane.different_since.get(name, now) for name in reasons}
+        metrics.mismatches.labels(number).set(len(reasons))
+        self.desk.committed()
+        await self._halt(lane, now)
+
+    def _others(self, lane: Lane) -> dict[str, str]:
+        """Reasons to freeze beside positions."""
+        found = {underlying: f"order {number} is not ours" for number, underlying in lane.foreign.items()}
+        found |= {underlying: f"the broker does not show order {number}" for number, underlying in lane.missing.items()}
+        return found | lane.hung
+
+    async def _freeze(self, session: AsyncSession, lane: Lane, wanted: dict[str, str], disputed: set[str]) -> None:
+        number = lane.account_number
+        frozen = await fills.frozen(session, number)
+        for underlying, reason in wanted.items():
+            if await fills.freeze(session, number, underlying, reason):
+                log.error("position.frozen", account=number, underlying=underlying, reason=reason)
+                await fills.publish_position(session, number, underlying, PRODUCER)
+        for underlying in frozen.keys() - disputed - wanted.keys():
+            await fills.thaw(session, number, underlying)
+            await fills.publish_position(session, number, underlying, PRODUCER)
+
+    async def _halt(self, lane: Lane, now: float) -> None:
+        """A difference that stays stops every opening order until a person resumes."""
+        limit = self.desk.settings.mismatch_halt_seconds
+        lasting_ones = sorted(name for name, since in lane.different_since.items() if now - since > limit)
+        if not lasting_ones:
+            return
+        why = f"broker and ledger of {lane.account_number} differ in {', '.join(lasting_ones)} for {limit:g} s"
+        async with transaction(self.desk.engine) as session:
+            change = await gate.tighten(session, KillScope.ALL, "", GateMode.HALT_OPENS, PRODUCER, why, PRODUCER)
+        self.desk.committed()
+        if change.changed:
+            await self.desk.alarm(lane.account_number, "mismatch_halt", ",".join(lasting_ones), why)
+
+    async def balance(self, balance: Balance) -> None:
+        """Keep the newest balances."""
+        now = self.desk.clock.now()
+        async with transaction(self.desk.engine) as session:
+            await balances.record(
+                session,
+                balance.account_number,
+                net_liq=balance.net_liquidating_value,
+                cash=balance.cash_balance,
+                buying_power=balance.derivative_buying_power,
+                maintenance_requirement=balance.maintenance_requirement,
+                market_date=market_date(now),
+                at=now,
+                producer=PRODUCER,
+            )
+        self.desk.committed()
+
+    async def transactions(self, lane: Lane) -> None:
+        """Read the account's history: book what no fill explains, and look up orders whose fills are missing."""
+        start = market_date(self.desk.market_now()) - timedelta(days=1)
+        rows = await self.desk.urgent.transactions(lane.account_number, start_date=start)
+        entries = [each for each in map(_entry, rows) if each is not None]
+        for each in compensations(entries):
+            await self._compensate(lane, each, _underlying(rows, each))
+        orders = {each.order_id for each in entries if each.order_id}
+        async with transaction(self.desk.engine) as session:
+            statement = (
+                select(FillRow.broker_order_id, FillRow.occ_symbol, func.sum(FillRow.quantity))
+                .where(FillRow.account_number == lane.account_number, col(FillRow.broker_order_id).in_(orders))
+                .group_by(col(FillRow.broker_order_id), col(FillRow.occ_symbol))
+            )
+            booked = {(order, symbol): int(count) for order, symbol, count in (await session.execute(statement)).all()}
+        for number in unbooked(entries, booked):
+            log.warning("fill.missing", account=lane.account_number, order=number)
+            await self.cancels.refresh(lane.account_number, number)
+        lane.transactions_at = self.desk.clock.monotonic()
+
+    async def _compensate(self, lane: Lane, found: Compensation, underlying: str) -> None:
+        fill = Fill(
+            ts_event=self.desk.clock.now(),
+            account_number=lane.account_number,
+            intent_id=None,
+            broker_order_id=found.reference,
+            fill_id=found.reference,
+            occ_symbol=found.symbol,
+            action=found.action,
+            quantity=found.quantity,
+            fill_price=found.price,
+            filled_at=found.at,
+        )
+        async with transaction(self.desk.engine) as session:
+            new = await fills.book(session, fill, underlying, PRODUCER)
+            if new:
+                await fills.publish_position(session, lane.account_number, underlying, PRODUCER)
+        self.desk.committed()
+        if new:
+            await self.desk.alarm(
+                lane.account_number, "correction", found.reference,
+                f"{found.reason}: {found.action.value} {found.quantity} {found.symbol}",
+            )  # fmt: skip
+
+
+def _entry(row: Transaction) -> Entry | None:
+    if row.symbol is None or row.quantity is None:
+        return None
+    action = str(row.action) if row.action in set(OrderAction) else None
+    return Entry(
+        transaction_id=row.id, kind=row.transaction_type, sub_kind=row.transaction_sub_type, symbol=row.symbol,
+        action=action, quantity=int(row.quantity), price=abs(row.price or Decimal(0)), at=row.executed_at,
+        order_id=str(row.order_id) if row.order_id is not None else None, exec_id=row.exec_id, reverses=row.reverses_id,
+        description=row.description,
+    )  # fmt: skip
+
+
+def _underlying(rows: Iterable[Transaction], found: Compensation) -> str:
+    named = (row.underlying_symbol for row in rows if row.symbol == found.symbol and row.underlying_symbol)
+    return next(named, root_of(found.symbol))
