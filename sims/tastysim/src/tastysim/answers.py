@@ -66,9 +66,17 @@ def several(request: Request, name: str) -> list[str]:
     return [part for each in found for part in each.split(",") if part]
 
 
+def flag(request: Request, name: str) -> bool | None:
+    """True or false of the query; None when it is not given. Raises Refusal."""
+    text = request.query_params.get(name)
+    if text is not None and text.lower() not in ("true", "false"):
+        raise invalid(name, "is not true or false")
+    return None if text is None else text.lower() == "true"
+
+
 def yes(request: Request, name: str) -> bool:
-    """Whether a flag of the query is set."""
-    return request.query_params.get(name, "").lower() == "true"
+    """Whether a flag of the query is set. Raises Refusal."""
+    return flag(request, name) or False
 
 
 def day(request: Request, name: str) -> date | None:

@@ -1,100 +1,146 @@
-"""The shapes of instruments, chains, metrics and market data, from the listed market."""
+"""The shapes of equities, options, chains and market data, from the market. Futures and coins: `future_shapes`."""
 
 from __future__ import annotations
 
 import math
+from datetime import date
 from typing import Any
 
-from optionmath.sessions import expires_at, market_date, previous_session
+from optionmath.calendar import CASH_INDEX_ROOTS, expiration_kind, settlement_of, settles_at, stops_trading_at
+from optionmath.sessions import market_date, previous_session
+from optionmath.ticks import TickGrid, net_price_grid
+from optionmath.ticks import option_grid as exchange_grid
 from schemas.symbols import OptionSymbol, OptionType
-from tastysim.market import Market
+from tastysim import future_shapes
+from tastysim.followers import COIN, FUTURE, FollowedMarket
 from tastysim.orders import stamp
+from tastysim.products import NAMES
 
-_TICK = [{"value": "0.01"}]
+_EQUITY_TICKS = [{"value": "0.0001", "threshold": "1.0"}, {"value": "0.01"}]
+_NAMES = {each.symbol: each for each in NAMES}
+SPOT_SIZE = 400.0
+"""Shares shown on each side of an underlying."""
 
 
-def equity(market: Market, index: int) -> dict[str, Any]:
-    """A listed stock or fund."""
+def equities(market: FollowedMarket) -> dict[str, int]:
+    """Stocks, funds and indices by symbol: places of the underlyings and of what follows without being a contract."""
+    found = {}
+    for place, each in enumerate(market.listed):
+        follower = market.follower(each.symbol)
+        if follower is None or follower.kind not in (FUTURE, COIN):
+            found[each.symbol] = place
+    return found
+
+
+def equity(market: FollowedMarket, index: int) -> dict[str, Any]:
+    """A stock, a fund or an index."""
     each = market.listed[index]
+    known = _NAMES.get(each.symbol) if market.follower(each.symbol) else None
+    is_index = each.sector == "Index"
     return {
-        "id": index + 1, "symbol": each.symbol, "instrument-type": "Equity", "active": True,
+        "id": index + 1, "symbol": each.symbol, "instrument-type": "Index" if is_index else "Equity", "active": True,
         "bypass-manual-review": False, "description": each.name or each.symbol, "short-description": each.symbol,
-        "is-closing-only": False, "is-etf": each.is_etf, "is-fraud-risk": False, "is-illiquid": False,
-        "is-index": False, "is-options-closing-only": False, "is-fractional-quantity-eligible": False,
-        "lendability": "Easy To Borrow", "borrow-rate": "0.0", "listed-market": "SIM",
-        "market-time-instrument-collection": "Equity", "overnight-trading-permitted": True,
-        "streamer-symbol": each.symbol, "tick-sizes": _TICK, "option-tick-sizes": _TICK,
+        "is-closing-only": False, "is-etf": known.is_etf if known else each.is_etf, "is-fraud-risk": False,
+        "is-illiquid": False, "is-index": is_index, "is-options-closing-only": False,
+        "is-fractional-quantity-eligible": not is_index, "lendability": "Easy To Borrow", "borrow-rate": "0.0",
+        "listed-market": known.market if known else "SIM", "market-time-instrument-collection": "Equity",
+        "overnight-trading-permitted": True, "streamer-symbol": each.symbol, "tick-sizes": _EQUITY_TICKS,
+        "option-tick-sizes": ticks(option_grid(market, each.symbol)),
     }  # fmt: skip
 
 
-def _kind(option: OptionSymbol) -> str:
-    return "Regular" if 15 <= option.expiration.day <= 21 else "Weekly"
+def option_grid(market: FollowedMarket, symbol: str) -> TickGrid:
+    """Valid prices of a single option, as the market lists its underlying; of a recorded one by the exchanges' rule."""
+    index = market.index_of(symbol)
+    if index is not None and math.isfinite(market.listed[index].price):
+        return market.listed[index].option_grid
+    return exchange_grid(symbol, penny_class=True)
 
 
-def option(market: Market, row: int, underlying: str) -> dict[str, Any]:
+def ticks(grid: TickGrid) -> list[dict[str, str]]:
+    """A grid as the interface shows it: entries with a threshold apply below it."""
+    return [
+        {"value": str(band.value)} | ({"threshold": f"{band.below:.1f}"} if band.below is not None else {})
+        for band in grid.bands
+    ]
+
+
+def option(market: FollowedMarket, row: int, underlying: str) -> dict[str, Any]:
     """A listed contract."""
     each = market.options[row]
-    ends = stamp(expires_at(each.expiration))
+    root = each.root_symbol
+    settlement = settlement_of(root, each.expiration)
+    ends = settles_at(each.expiration, settlement)
     return {
         "active": True, "days-to-expiration": (each.expiration - market_date(market.now)).days,
-        "exercise-style": "American", "expiration-date": each.expiration.isoformat(), "expiration-type": _kind(each),
-        "expires-at": ends, "instrument-type": "Equity Option", "is-closing-only": False,
+        "exercise-style": "European" if root in CASH_INDEX_ROOTS else "American",
+        "expiration-date": each.expiration.isoformat(), "expiration-type": expiration_kind(each.expiration).value,
+        "expires-at": stamp(ends), "instrument-type": "Equity Option", "is-closing-only": False,
         "market-time-instrument-collection": "Equity Option", "option-chain-type": "Standard",
-        "option-type": each.option_type.value, "root-symbol": each.root_symbol, "settlement-type": "PM",
-        "shares-per-contract": 100, "stops-trading-at": ends, "streamer-symbol": each.streamer,
-        "strike-price": str(each.strike), "symbol": each.occ, "underlying-symbol": underlying,
+        "option-type": each.option_type.value, "root-symbol": root, "settlement-type": settlement.value,
+        "shares-per-contract": 100, "stops-trading-at": stamp(stops_trading_at(root, each.expiration)),
+        "streamer-symbol": each.streamer, "strike-price": str(each.strike), "symbol": each.occ,
+        "underlying-symbol": underlying,
     }  # fmt: skip
 
 
-def compact_chain(market: Market, symbol: str) -> list[dict[str, Any]]:
-    """Symbols by kind of expiration."""
-    found: dict[str, list[OptionSymbol]] = {}
+def compact_chain(market: FollowedMarket, symbol: str) -> list[dict[str, Any]]:
+    """Symbols by root, kind of expiration and settlement."""
+    found: dict[tuple[str, str, str], list[OptionSymbol]] = {}
     for each in market.options[market.rows[symbol]]:
-        found.setdefault(_kind(each), []).append(each)
+        settlement = settlement_of(each.root_symbol, each.expiration).value
+        found.setdefault((each.root_symbol, expiration_kind(each.expiration).value, settlement), []).append(each)
     return [
         {
-            "underlying-symbol": symbol, "root-symbol": options[0].root_symbol, "option-chain-type": "Standard",
-            "settlement-type": "PM", "shares-per-contract": 100, "expiration-type": kind,
-            "deliverables": [_deliverable(symbol)], "symbols": [each.occ for each in options],
+            "underlying-symbol": symbol, "root-symbol": root, "option-chain-type": "Standard",
+            "settlement-type": settlement, "shares-per-contract": 100, "expiration-type": kind,
+            "deliverables": [_deliverable(market, symbol)], "symbols": [each.occ for each in options],
             "streamer-symbols": [each.streamer for each in options],
         }
-        for kind, options in found.items()
+        for (root, kind, settlement), options in found.items()
     ]  # fmt: skip
 
 
-def _deliverable(symbol: str) -> dict[str, Any]:
+def _deliverable(market: FollowedMarket, symbol: str) -> dict[str, Any]:
+    """What a contract delivers: 100 shares, or of an index the cash of 100 times its points."""
+    index = market.index_of(symbol) or 0
+    if market.listed[index].sector == "Index":
+        return {
+            "id": index + 1, "root-symbol": symbol, "deliverable-type": "Cash", "amount": "100.0", "percent": "100",
+            "description": f"$100 for every point of {symbol}",
+        }  # fmt: skip
     return {
-        "id": 1, "root-symbol": symbol, "deliverable-type": "Shares", "description": f"100 shares of {symbol}",
-        "amount": "100.0", "symbol": symbol, "instrument-type": "Equity", "percent": "100",
+        "id": index + 1, "root-symbol": symbol, "deliverable-type": "Shares",
+        "description": f"100 shares of {symbol}", "amount": "100.0", "symbol": symbol, "instrument-type": "Equity",
+        "percent": "100",
     }  # fmt: skip
 
 
-def nested_chain(market: Market, symbol: str) -> dict[str, Any]:
-    rows = range(market.rows[symbol].start, market.rows[symbol].stop)
-    strikes: dict[Any, dict[float, dict[str, str]]] = {}
-    for row in rows:
-        option = market.options[row]
+def nested_chains(market: FollowedMarket, symbol: str) -> list[dict[str, Any]]:
+    """One chain per root, strikes within expirations."""
+    roots: dict[str, dict[date, dict[float, dict[str, str]]]] = {}
+    for option in market.options[market.rows[symbol]]:
         side = "call" if option.option_type is OptionType.CALL else "put"
-        entry = strikes.setdefault(option.expiration, {}).setdefault(
-            float(option.strike), {"strike-price": str(option.strike)}
-        )
+        levels = roots.setdefault(option.root_symbol, {}).setdefault(option.expiration, {})
+        entry = levels.setdefault(float(option.strike), {"strike-price": str(option.strike)})
         entry |= {side: option.occ, f"{side}-streamer-symbol": option.streamer}
-    today = market.now.date()
-    found = [
+    today = market_date(market.now)
+    return [
         {
-            "expiration-type": "Regular" if 15 <= day.day <= 21 else "Weekly",
-            "expiration-date": day.isoformat(),
-            "days-to-expiration": (day - today).days,
-            "settlement-type": "PM",
-            "strikes": [levels[k] for k in sorted(levels)],
+            "underlying-symbol": symbol, "root-symbol": root, "option-chain-type": "Standard",
+            "shares-per-contract": 100, "tick-sizes": ticks(net_price_grid(root)),
+            "deliverables": [_deliverable(market, symbol)],
+            "expirations": [
+                {
+                    "expiration-type": expiration_kind(day).value, "expiration-date": day.isoformat(),
+                    "days-to-expiration": (day - today).days, "settlement-type": settlement_of(root, day).value,
+                    "strikes": [levels[strike] for strike in sorted(levels) if len(levels[strike]) == 5],
+                }
+                for day, levels in sorted(days.items())
+            ],
         }
-        for day, levels in sorted(strikes.items())
-    ]
-    return {
-        "underlying-symbol": symbol, "root-symbol": symbol, "option-chain-type": "Standard",
-        "shares-per-contract": 100, "tick-sizes": [{"value": "0.01"}], "expirations": found,
-        "deliverables": [_deliverable(symbol)],
-    }  # fmt: skip
+        for root, days in roots.items()
+    ]  # fmt: skip
 
 
 def _prices(bid: float, ask: float, bid_size: float, ask_size: float) -> dict[str, str]:
@@ -109,43 +155,64 @@ def _prices(bid: float, ask: float, bid_size: float, ask_size: float) -> dict[st
     return sizes | {"bid": str(bid), "ask": str(ask), "mid": mid, "mark": mid}
 
 
-def market_data(market: Market, symbol: str, kind: str) -> dict[str, Any] | None:
-    """What the book knows of an equity or a contract; None for anything else."""
+def market_data(market: FollowedMarket, symbol: str, kind: str) -> dict[str, Any] | None:
+    """What the book knows of an instrument of a kind; None for anything else."""
+    known = _known(market, symbol, kind)
+    if known is None:
+        return None
     today = market_date(market.now)
     found: dict[str, Any] = {
         "symbol": symbol, "instrument-type": kind, "updated-at": stamp(market.now).replace("+00:00", "Z"),
         "summary-date": today.isoformat(), "prev-close-date": previous_session(today).isoformat(),
-        "close-price-type": "Unknown", "prev-close-price-type": "Unknown", "is-trading-halted": False,
-        "halt-start-time": -1, "halt-end-time": -1,
+        "close-price-type": "Unknown", "is-trading-halted": False, "halt-start-time": -1, "halt-end-time": -1,
+        "prev-close-price-type": "Final" if "prev-close" in known else "Unknown",
     }  # fmt: skip
-    row, index = market.row_of.get(symbol), market.index_of(symbol)
+    return found | known
+
+
+def _known(market: FollowedMarket, symbol: str, kind: str) -> dict[str, str] | None:
+    row = market.row_of.get(symbol)
     if kind == "Equity Option" and row is not None:
-        known = {"volume": market.volume[row], "open-interest": market.open_interest[row]}
-        sizes = float(market.bid_size[row]), float(market.ask_size[row])
-        found |= _prices(float(market.bid[row]), float(market.ask[row]), *sizes)
-    elif kind == "Equity" and index is not None:
-        known = {"volume": market.day_volume[index], "prev-close": market.previous_close[index]}
-        known |= {"last": round(float(market.spot[index]), 2)}
-        found |= _prices(*market.spot_quote(index), 400.0, 400.0)
-        if math.isfinite(market.previous_close[index]):
-            found["prev-close-price-type"] = "Final"
-        if market.listed[index].beta:
-            found["beta"] = str(market.listed[index].beta)
-    else:
+        quote = float(market.bid[row]), float(market.ask[row]), float(market.bid_size[row]), float(market.ask_size[row])
+        return _prices(*quote) | _finite(volume=market.volume[row], **{"open-interest": market.open_interest[row]})
+    if kind == "Future Option" and (contract := future_shapes.find_option(market, symbol)):
+        found = future_shapes.option_quote(market, contract)
+        return None if found is None else _prices(*found, future_shapes.SIZE, future_shapes.SIZE)
+    index = market.index_of(symbol)
+    if (
+        index is None
+        or kind not in _kinds(market, index)
+        or symbol not in (market.listed[index].symbol, _rest(market, symbol))
+    ):
         return None
-    return found | {name: str(float(value)) for name, value in known.items() if math.isfinite(value)}
+    digits = 6 if kind == "Future" else 2
+    last, size = round(float(market.spot[index]), digits), 0.0 if kind == "Index" else SPOT_SIZE
+    before = round(float(market.previous_close[index]), digits)
+    figures = {
+        "last": last,
+        "prev-close": before,
+        "volume": market.day_volume[index],
+        "beta": market.listed[index].beta,
+    }
+    if kind in ("Future", "Cryptocurrency") or not figures["beta"]:
+        del figures["beta"]
+    return _prices(*market.spot_quote(index), size, size) | _finite(**figures)
 
 
-def metrics(market: Market, index: int) -> dict[str, Any]:
-    """What is known: a recorded market has none of the model's figures, and they are left out."""
-    each, iv = market.listed[index], float(market.volatility[index])
-    known = {"symbol": each.symbol, "updated-at": market.now.isoformat(timespec="milliseconds")}
-    if not math.isfinite(iv):
-        return known
-    return known | {
-        "implied-volatility-index": f"{iv:.4f}", "implied-volatility-index-rank": str(each.iv_rank),
-        "implied-volatility-percentile": str(each.iv_rank), "implied-volatility-30-day": f"{iv * 100:.2f}",
-        "historical-volatility-30-day": f"{each.volatility * 90:.2f}", "beta": str(each.beta), "liquidity-rating": 4,
-        "dividend-yield": str(each.dividend_yield), "sector": each.sector, "market-cap": round(each.price * 1e9),
-        "option-expiration-implied-volatilities": [],
-    }  # fmt: skip
+def _rest(market: FollowedMarket, symbol: str) -> str:
+    """A follower's symbol as this interface writes it."""
+    follower = market.follower(symbol)
+    return symbol if follower is None else follower.symbol
+
+
+def _kinds(market: FollowedMarket, index: int) -> tuple[str, ...]:
+    """Under which kinds an instrument is found: an index answers to both of its own."""
+    each = market.listed[index]
+    follower = market.follower(each.symbol)
+    if follower is not None and follower.kind in (FUTURE, COIN):
+        return (follower.kind,)
+    return ("Index", "Equity") if each.sector == "Index" else ("Equity",)
+
+
+def _finite(**figures: float) -> dict[str, str]:
+    return {name: str(float(value)) for name, value in figures.items() if math.isfinite(value)}

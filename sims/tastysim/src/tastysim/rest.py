@@ -6,15 +6,24 @@ from decimal import Decimal
 
 from fastapi import APIRouter, Request, Response
 
-from tastysim import rest_accounts, rest_lists, rest_orders, rest_reference, shapes
+from tastysim import (
+    rest_accounts,
+    rest_futures,
+    rest_lifecycle,
+    rest_lists,
+    rest_orders,
+    rest_reference,
+    rest_sessions,
+    shapes,
+)
 from tastysim.access import LoginRefused, Tokens
 from tastysim.answers import body_of, json_response, one
 from tastysim.brokerage import Brokerage
-from tastysim.market import Market
+from tastysim.followers import FollowedMarket
 from tastysim.orders import Refusal, invalid
 
 
-def routes(market: Market, brokerage: Brokerage, tokens: Tokens) -> APIRouter:
+def routes(market: FollowedMarket, brokerage: Brokerage, tokens: Tokens) -> APIRouter:
     """Every REST route."""
     api = APIRouter()
 
@@ -41,14 +50,15 @@ def routes(market: Market, brokerage: Brokerage, tokens: Tokens) -> APIRouter:
         )  # fmt: skip
 
     for part in (
-        rest_orders.routes(brokerage), rest_accounts.routes(brokerage), rest_reference.routes(market),
-        rest_reference.session_routes(market), rest_lists.routes(brokerage), _own(market, brokerage, tokens),
+        rest_orders.routes(brokerage), rest_accounts.routes(brokerage), rest_futures.routes(market),
+        rest_lifecycle.routes(market, brokerage), rest_reference.routes(market), rest_sessions.routes(market), rest_lists.routes(brokerage, market),
+        _own(market, brokerage, tokens),
     ):  # fmt: skip
         api.include_router(part)
     return api
 
 
-def _own(market: Market, brokerage: Brokerage, tokens: Tokens) -> APIRouter:
+def _own(market: FollowedMarket, brokerage: Brokerage, tokens: Tokens) -> APIRouter:
     """What the real broker does not have, and what it has for the certification environment only."""
     api = APIRouter()
 

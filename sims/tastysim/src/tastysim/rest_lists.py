@@ -1,4 +1,4 @@
-"""Watchlists and quote alerts over REST, kept on disk. The simulator publishes no lists of its own."""
+"""Watchlists and quote alerts over REST, kept on disk; and the lists that the simulator publishes."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from tastysim.answers import body_of, many, one
+from tastysim import published
+from tastysim.answers import body_of, flag, many, one
 from tastysim.brokerage import Brokerage
+from tastysim.followers import FollowedMarket
 from tastysim.orders import Refusal, invalid
 
 _DEFAULTS: dict[str, Any] = {"watchlist-entries": [], "group-name": "default", "order-index": 9999}
 
 
-def routes(brokerage: Brokerage) -> APIRouter:
+def routes(brokerage: Brokerage, market: FollowedMarket) -> APIRouter:
     """Every route of lists and alerts."""
     api, store = APIRouter(), brokerage.store
 
@@ -54,14 +56,25 @@ def routes(brokerage: Brokerage) -> APIRouter:
         return one(request, row)
 
     @api.get("/public-watchlists")
-    @api.get("/pairs-watchlists")
-    async def published(request: Request) -> Response:
-        return many(request, [])
+    async def public(request: Request) -> Response:
+        rows = published.public(market).values()
+        if not flag(request, "counts-only"):
+            return many(request, rows)
+        return many(
+            request, [{**row, "watchlist-entries": None, "count": len(row["watchlist-entries"])} for row in rows]
+        )
 
     @api.get("/public-watchlists/{name:path}")
+    async def one_public(request: Request, name: str) -> Response:
+        return one(request, _found(published.public(market), name))
+
+    @api.get("/pairs-watchlists")
+    async def pairs(request: Request) -> Response:
+        return many(request, published.pairs(market).values())
+
     @api.get("/pairs-watchlists/{name:path}")
-    async def one_published(name: str) -> Response:
-        raise Refusal(404, "record_not_found", f"Couldn't find watchlist {name}")
+    async def one_pairs(request: Request, name: str) -> Response:
+        return one(request, _found(published.pairs(market), name))
 
     @api.get("/quote-alerts")
     async def alerts(request: Request) -> Response:
@@ -77,6 +90,12 @@ def routes(brokerage: Brokerage) -> APIRouter:
         return Response(status_code=204)
 
     return api
+
+
+def _found(lists: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
+    if name not in lists:
+        raise Refusal(404, "record_not_found", f"Couldn't find watchlist {name}")
+    return lists[name]
 
 
 def _watchlist(body: Any) -> dict[str, Any]:

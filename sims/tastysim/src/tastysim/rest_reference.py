@@ -1,105 +1,111 @@
-"""Instruments, chains, market data, metrics and sessions over REST. What is not listed is answered as unknown."""
+"""Instruments, chains, market data and metrics over REST. What is not listed is answered as unknown."""
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
-from typing import Any
-
 from fastapi import APIRouter, Request, Response
 
-from optionmath.sessions import closes_at, early_closes, holidays, market_date, opens_at, sessions_between
-from optionmath.sessions import next_session as session_after
-from optionmath.sessions import previous_session as session_before
-from tastysim import reference
-from tastysim.answers import day, json_response, many, one, paged, several, whole
-from tastysim.market import Market
-from tastysim.orders import Refusal, invalid, stamp
+from optionmath.sessions import market_date
+from tastysim import future_shapes, metric_shapes, reference
+from tastysim.answers import day, flag, json_response, many, one, paged, several, whole
+from tastysim.followers import FollowedMarket
+from tastysim.orders import Refusal, invalid
+from tastysim.rest_futures import unknown
 
 SYMBOLS_MAX = 100
-_EXTENDED = (timedelta(hours=2, minutes=15), timedelta(hours=4))
-"""Before the open and after the close."""
 _KINDS = {
     "equity": "Equity", "equity-option": "Equity Option", "index": "Index", "future": "Future",
     "future-option": "Future Option", "cryptocurrency": "Cryptocurrency",
 }  # fmt: skip
-_NOT_LISTED = ("futures", "future-products", "future-option-products", "future-options", "cryptocurrencies", "warrants",
-               "currency-pairs")  # fmt: skip
+_FOUND_MAX = 250
 
 
-def routes(market: Market) -> APIRouter:
-    """Every route of reference data."""
+def routes(market: FollowedMarket) -> APIRouter:
+    """Every route of equities, their options and what they are worth."""
     api = APIRouter()
-    names = {name: index for index, name in enumerate(each.symbol for each in market.listed)}
 
     @api.get("/instruments/equities/active")
     async def active(request: Request) -> Response:
-        return paged(request, list(names.values()), 1000, 5000, lambda index: reference.equity(market, index))
+        rows = [reference.equity(market, index) for index in reference.equities(market).values()]
+        lendability = request.query_params.get("lendability")
+        return paged(request, [row for row in rows if lendability in (None, row["lendability"])], 1000, 5000)
 
     @api.get("/instruments/equities")
     async def equities(request: Request) -> Response:
-        wanted, asked = several(request, "symbol"), request.query_params
-        rows = [reference.equity(market, index) for name, index in names.items() if not wanted or name in wanted]
-        for flag in ("is-index", "is-etf"):
-            if asked.get(flag) is not None:
-                rows = [row for row in rows if row[flag] is (asked[flag].lower() == "true")]
-        if asked.get("lendability") is not None:
-            rows = [row for row in rows if row["lendability"] == asked["lendability"]]
-        return paged(request, rows, 1000, 5000)
+        wanted, names = several(request, "symbol"), reference.equities(market)
+        chosen = [names[each] for each in dict.fromkeys(wanted) if each in names] if wanted else names.values()
+        rows = [reference.equity(market, index) for index in chosen]
+        for name in ("is-index", "is-etf"):
+            if (asked := flag(request, name)) is not None:
+                rows = [row for row in rows if row[name] is asked]
+        lendability = request.query_params.get("lendability")
+        return paged(request, [row for row in rows if lendability in (None, row["lendability"])], 1000, 5000)
 
     @api.get("/instruments/equities/{symbol:path}")
     async def equity(request: Request, symbol: str) -> Response:
-        if symbol not in names:
-            raise _unknown(symbol)
-        return one(request, reference.equity(market, names[symbol]))
+        index = reference.equities(market).get(symbol)
+        if index is None:
+            raise unknown(symbol)
+        return one(request, reference.equity(market, index))
 
     @api.get("/instruments/equity-options")
     async def options(request: Request) -> Response:
-        rows = [market.row_of[each] for each in several(request, "symbol") if each in market.row_of]
+        wanted = several(request, "symbol")
+        if not wanted:
+            raise invalid("symbol", "is missing")
+        rows = [market.row_of[each] for each in dict.fromkeys(wanted) if each in market.row_of]
         return paged(request, rows, 1000, 5000, lambda row: reference.option(market, row, _underlying(market, row)))
 
-    @api.get("/instruments/equity-options/{symbol}")
+    @api.get("/instruments/equity-options/{symbol:path}")
     async def option(request: Request, symbol: str) -> Response:
         if symbol not in market.row_of:
-            raise _unknown(symbol)
+            raise unknown(symbol)
         row = market.row_of[symbol]
         return one(request, reference.option(market, row, _underlying(market, row)))
 
     @api.get("/instruments/quantity-decimal-precisions")
     async def precisions(request: Request) -> Response:
-        kinds = ("Equity", "Equity Option")
-        return many(
-            request, [{"instrument-type": each, "value": 0, "minimum-increment-precision": 0} for each in kinds]
-        )
+        return many(request, future_shapes.precisions())
 
     @api.get("/instruments/search")
     async def search_instruments(request: Request) -> Response:
-        text = request.query_params.get("query", "").lower()
-        rows = [reference.equity(market, index) for index in names.values()]
-        hits = [row for row in rows if text and text in f"{row['symbol']} {row['description']}".lower()]
-        found = [{name: row[name] for name in ("symbol", "description", "instrument-type")} for row in hits]
-        return many(request, found[: whole(request, "limit", 25)])
+        text, limit = request.query_params.get("query", "").lower(), whole(request, "limit", 25)
+        if not text:
+            raise invalid("query", "is missing")
+        if not 1 <= limit <= _FOUND_MAX:
+            raise invalid("limit", f"is not between 1 and {_FOUND_MAX}")
+        rows = [reference.equity(market, index) for index in reference.equities(market).values()]
+        rows += [future_shapes.future(market, each) for each in future_shapes.listed_futures(market).values()]
+        rows += future_shapes.coins().values()
+        asked = request.query_params
+        found = [
+            {
+                "symbol": row["symbol"], "description": _described(row), "instrument-type": row["instrument-type"],
+                "category": row["instrument-type"], "exchange": row.get("exchange", row.get("listed-market", "")),
+            }
+            for row in rows
+            if text in f"{row['symbol']} {_described(row)}".lower()
+            and asked.get("type", row["instrument-type"]) == row["instrument-type"]
+        ]  # fmt: skip
+        chosen = [
+            row for row in found
+            if all(asked.get(name) in (None, row[name]) for name in ("category", "exchange"))
+        ]  # fmt: skip
+        return many(request, chosen[:limit])
 
     @api.get("/symbols/search/{text:path}")
     async def search_symbols(request: Request, text: str) -> Response:
+        names = reference.equities(market)
         hits = [reference.equity(market, index) for name, index in names.items() if name.startswith(text.upper())]
         shown = ("symbol", "description", "listed-market", "instrument-type")
-        return many(request, [{name: row[name] for name in shown} | {"options": True} for row in hits])
-
-    @api.get("/instruments/{kind}")
-    async def none_of(request: Request, kind: str) -> Response:
-        if kind not in _NOT_LISTED:
-            raise _unknown(kind)
-        return paged(request, [], 1000, 5000)
-
-    @api.get("/instruments/{kind}/{symbol:path}")
-    async def nothing(kind: str, symbol: str) -> Response:
-        raise _unknown(symbol)
+        return many(
+            request, [{name: row[name] for name in shown} | {"options": row["symbol"] in market.rows} for row in hits]
+        )
 
     @api.get("/option-chains/{symbol:path}/nested")
     async def nested(request: Request, symbol: str) -> Response:
         if symbol not in market.rows:
             raise Refusal(404, "record_not_found", f"Couldn't find option chain for {symbol}")
-        return many(request, [reference.nested_chain(market, symbol)])
+        return many(request, reference.nested_chains(market, symbol))
 
     @api.get("/option-chains/{symbol:path}/compact")
     async def compact(request: Request, symbol: str) -> Response:
@@ -110,17 +116,16 @@ def routes(market: Market) -> APIRouter:
         span = market.rows.get(symbol, slice(0, 0))
         return many(request, [reference.option(market, row, symbol) for row in range(span.start, span.stop)])
 
-    @api.get("/futures-option-chains/{code}/nested")
-    async def futures_nested(code: str) -> Response:
-        raise Refusal(404, "record_not_found", f"Couldn't find option chain for {code}")
+    _prices(api, market)
+    return api
 
-    @api.get("/futures-option-chains/{code}")
-    async def futures_flat(request: Request, code: str) -> Response:
-        return many(request, [])
 
+def _prices(api: APIRouter, market: FollowedMarket) -> None:
     @api.get("/market-data/by-type")
     async def by_type(request: Request) -> Response:
         wanted = [(kind, symbol) for name, kind in _KINDS.items() for symbol in several(request, name)]
+        if not wanted:
+            raise invalid("symbols", f"none of {', '.join(_KINDS)} is given")
         if len(wanted) > SYMBOLS_MAX:
             raise invalid("symbols", f"at most {SYMBOLS_MAX}")
         rows = [reference.market_data(market, symbol, kind) for kind, symbol in wanted]
@@ -129,97 +134,54 @@ def routes(market: Market) -> APIRouter:
 
     @api.get("/market-data/{kind}/{symbol:path}")
     async def market_data(request: Request, kind: str, symbol: str) -> Response:
+        if kind not in _KINDS.values():
+            raise invalid("instrument-type", "does not have a valid value")
         found = reference.market_data(market, symbol, kind)
         if found is None:
-            raise _unknown(symbol)
+            raise unknown(symbol)
         return one(request, found)
 
     @api.get("/market-metrics")
     async def metrics(request: Request) -> Response:
-        wanted = [market.index_of(symbol) for symbol in several(request, "symbols")]
-        return many(request, [reference.metrics(market, index) for index in wanted if index is not None])
-
-    @api.get("/market-metrics/historic-corporate-events/{kind}/{symbol:path}")
-    async def events(request: Request, kind: str, symbol: str) -> Response:
-        if kind not in ("dividends", "earnings-reports") or symbol not in names:
-            raise _unknown(symbol)
-        if kind == "earnings-reports" and day(request, "start-date") is None:
-            raise invalid("start-date", "is missing")
-        return many(request, [])
-
-    return api
-
-
-def session_routes(market: Market) -> APIRouter:
-    """Routes of trading hours. The simulated market is open at any hour; the calendar is the exchange's."""
-    api = APIRouter()
-
-    def current() -> dict[str, Any]:
-        midnight = market.now.replace(hour=0, minute=0, second=0, microsecond=0)
-        today, ends = market_date(market.now), (midnight + timedelta(days=1)).isoformat()
-        return {
-            "state": "Open", "instrument-collection": "Equity", "start-at": midnight.isoformat(),
-            "open-at": midnight.isoformat(), "close-at": ends, "close-at-ext": ends,
-            "next-session": _session(session_after(today)), "previous-session": _session(session_before(today)),
-        }  # fmt: skip
-
-    @api.get("/market-time/equities/sessions/current")
-    async def session(request: Request) -> Response:
-        return one(request, current())
-
-    @api.get("/market-time/equities/sessions/next")
-    async def after(request: Request) -> Response:
-        return one(request, _session(session_after(day(request, "date") or market_date(market.now))))
-
-    @api.get("/market-time/equities/sessions/previous")
-    async def before(request: Request) -> Response:
-        return one(request, _session(session_before(day(request, "date") or market_date(market.now))))
-
-    @api.get("/market-time/sessions/current")
-    async def several_sessions(request: Request) -> Response:
-        wanted = several(request, "instrument-collections")
+        wanted = several(request, "symbols")
         if not wanted:
-            raise invalid("instrument-collections", "is missing")
-        return many(request, [current()] if "Equity" in wanted else [])
+            raise invalid("symbols", "is missing")
+        names = reference.equities(market)
+        known = [each for each in dict.fromkeys(wanted) if each in names and each in market.rows]
+        return many(request, [metric_shapes.metrics(market, each, names[each]) for each in known])
 
-    @api.get("/market-time/sessions")
-    async def sessions(request: Request) -> Response:
-        last, first = day(request, "to-date"), day(request, "from-date") or market_date(market.now)
-        if last is None:
-            raise invalid("to-date", "is missing")
-        if request.query_params.get("instrument-collection", "Equity") != "Equity":
-            return many(request, [])
-        last = min(last, first + timedelta(days=366))
-        return many(request, [_session(each) for each in sessions_between(first, last)])
+    @api.get("/market-metrics/historic-corporate-events/dividends/{symbol:path}")
+    async def dividends(request: Request, symbol: str) -> Response:
+        if symbol not in reference.equities(market):
+            raise unknown(symbol)
+        today = market_date(market.now)
+        rows = [each for each in metric_shapes.dividends(market, symbol) if each.ex <= today]
+        return many(request, [{"occurred-date": each.ex.isoformat(), "amount": str(each.amount)} for each in rows])
 
-    @api.get("/market-time/equities/holidays")
-    async def calendar(request: Request) -> Response:
-        years = (market_date(market.now).year, market_date(market.now).year + 1)
-        closed = sorted(each.isoformat() for year in years for each in holidays(year))
-        halves = sorted(each.isoformat() for year in years for each in early_closes(year))
-        return one(request, {"market-holidays": closed, "market-half-days": halves})
-
-    @api.get("/market-time/futures/sessions/current")
-    async def futures(request: Request) -> Response:
-        return many(request, [])
-
-    return api
-
-
-def _session(its_day: date) -> dict[str, Any]:
-    opening, closing = opens_at(its_day), closes_at(its_day)
-    assert isinstance(opening, datetime)
-    assert isinstance(closing, datetime)
-    return {
-        "session-date": its_day.isoformat(), "instrument-collection": "Equity", "open-at": stamp(opening),
-        "close-at": stamp(closing), "start-at": stamp(opening - _EXTENDED[0]),
-        "close-at-ext": stamp(closing + _EXTENDED[1]),
-    }  # fmt: skip
+    @api.get("/market-metrics/historic-corporate-events/earnings-reports/{symbol:path}")
+    async def earnings(request: Request, symbol: str) -> Response:
+        first, last = day(request, "start-date"), day(request, "end-date")
+        if symbol not in reference.equities(market):
+            raise unknown(symbol)
+        if first is None:
+            raise invalid("start-date", "is missing")
+        rows = metric_shapes.reports(
+            market, symbol, first, min(last or market_date(market.now), market_date(market.now))
+        )
+        closes = [(each, market.settlement(symbol, each.day)) for each in rows]
+        return many(
+            request,
+            [
+                {"occurred-date": each.day.isoformat(), "eps": str(metric_shapes.earned(float(close)))}
+                for each, close in closes if close is not None
+            ],
+        )  # fmt: skip
 
 
-def _underlying(market: Market, row: int) -> str:
+def _described(row: dict[str, object]) -> str:
+    product = row.get("future-product")
+    return str(product["description"]) if isinstance(product, dict) else str(row["description"])
+
+
+def _underlying(market: FollowedMarket, row: int) -> str:
     return next(name for name, rows in market.rows.items() if rows.start <= row < rows.stop)
-
-
-def _unknown(symbol: str) -> Refusal:
-    return Refusal(404, "record_not_found", f"Couldn't find {symbol}")
