@@ -9,12 +9,14 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from chassis.embedded import free_port
 from tastyclient import ClientSettings, TastyClient
+from tastysim.faults import FaultBase
 
 
 @dataclass
@@ -102,3 +104,48 @@ async def account(client: TastyClient) -> str:
     body = {"account-type": "Individual", "margin-or-cash": "Margin", "funding-amount": 100_000}
     opened = await client.transport.send("POST", "/sandbox/customers/me/accounts", body)
     return str(opened["account-number"])
+
+
+class FaultsOf:
+    """The faults of a simulator, and what it says of itself."""
+
+    def __init__(self, address: str) -> None:
+        self.http = httpx.Client(base_url=address, trust_env=False)
+
+    def install(self, *faults: FaultBase) -> list[str]:
+        """Names of the faults, all installed."""
+        answer = self.http.post("/sim/faults", json=[each.body() for each in faults])
+        assert answer.status_code == 201, answer.text
+        return [row["name"] for row in answer.json()]
+
+    def remove(self, name: str) -> dict[str, Any]:
+        """Take a fault out; what it did."""
+        found: dict[str, Any] = self.http.delete(f"/sim/faults/{name}").raise_for_status().json()
+        return found
+
+    def row(self, name: str) -> dict[str, Any]:
+        """A fault that is installed: how often it was seen and struck."""
+        rows: list[dict[str, Any]] = self.http.get("/sim/faults").json()
+        return next(row for row in rows if row["name"] == name)
+
+    def history(self, account: str) -> list[dict[str, Any]]:
+        """What happened in an account, in the simulator's own words."""
+        rows: list[dict[str, Any]] = self.http.get("/sim/history").json()
+        return [row for row in rows if row.get("account-number") == account]
+
+    def told(self, account: str, *what: str) -> list[str]:
+        """Which of these things happened in an account, in their order."""
+        return [row["what"] for row in self.history(account) if row["what"] in what]
+
+    def strikes(self, account: str) -> list[dict[str, Any]]:
+        """What struck an account, as the history has it."""
+        return [row for row in self.history(account) if row["what"] == "fault"]
+
+
+@pytest.fixture
+def faults(address: str) -> Iterator[FaultsOf]:
+    """Faults of the simulator, all removed after the test."""
+    found = FaultsOf(address)
+    yield found
+    found.http.delete("/sim/faults").raise_for_status()
+    found.http.close()

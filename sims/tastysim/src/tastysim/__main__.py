@@ -1,6 +1,7 @@
 import uvicorn
 
 from strategies.chainfile import ChainFileError
+from tastysim.scenario import ScenarioError
 from tastysim.service import build
 from tastysim.settings import load
 
@@ -10,4 +11,6 @@ if __name__ == "__main__":
         app = build(settings)
     except ChainFileError as error:
         raise SystemExit(f"TT_TASTYSIM_MARKET: {error}") from None
+    except ScenarioError as error:
+        raise SystemExit(f"TT_TASTYSIM_SCENARIO: {error}") from None
     uvicorn.run(app, host=settings.host, port=settings.port, log_level="warning", ws_per_message_deflate=False)

@@ -186,14 +186,17 @@ class OrderFaults:
         now = broker.market.now
         try:
             if foreign := self._faults.strike(ForeignOrder, occasion):
+                self._faults.flush()
                 order = foreign_order(broker, foreign, now)
                 if foreign.becomes != "Live":
                     self._after(foreign, foreign.seconds, lambda: self._become(broker, order, foreign.becomes))
             trade = self._faults.standing(BustTrade, occasion)
             if trade is not None and (busted := _busted(broker, trade)) is not None:
                 self._faults.strike(BustTrade, occasion, {"order-id": busted.id})
+                self._faults.flush()
                 bust(broker, busted, trade.price, now)
             if self._faults.strike(WipeAccount, occasion):
+                self._faults.flush()
                 wipe(broker, self._cash, now)
         except Refusal as refusal:
             self._refused(broker, refusal)

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tastysim.behaviour import Behaviour
+from tastysim.terms import read_terms
 
 PREFIX = "TT_TASTYSIM_"
 
@@ -35,6 +36,8 @@ class SimSettings(BaseModel):
     """How orders fill: book, model, immediate, delayed:SECONDS, partial[:SECONDS], partial:size, never, reject."""
     orders_choose_fills: bool = False
     """Obey the keys behavior, delay and schedule of an order."""
+    terms: Path | None = None
+    """JSON file that changes fees, interest, margin rates and how holders exercise (`tastysim.terms`)."""
     quote_max_age_seconds: float = Field(15.0, gt=0)
     """No order fills on a quote that is older; quotes of the model are never old."""
     data_dir: Path = Path(".data/tastysim")
@@ -44,6 +47,10 @@ class SimSettings(BaseModel):
     cash: int = Field(100_000, gt=0)
     """Dollars at the first start."""
     step_ms: int = Field(250, ge=20, le=5000)
+    scenario: str = ""
+    """What goes wrong when: a TOML file, or the name of one that comes with the simulator."""
+    requests_per_second: float = Field(0.0, ge=0)
+    """What a token may ask; more is answered with 429. 0 = no limit."""
     stream_limits: bool = False
     """Hold DXLink to the broker's limits: 5 sessions, 25,000 subscriptions, 100 candles, 10,000 changes a minute."""
     quote_token_seconds: float = Field(86_400.0, gt=0)
@@ -56,7 +63,6 @@ def load(environ: Mapping[str, str] = os.environ) -> SimSettings:
     try:
         found = SimSettings.model_validate(given)
         Behaviour.parse(found.fills)
-        return found
     except ValidationError as error:
         first = error.errors()[0]
         name = PREFIX + str(first["loc"][0]).upper()
@@ -65,3 +71,9 @@ def load(environ: Mapping[str, str] = os.environ) -> SimSettings:
         raise SystemExit(f"{name} is {shown}: {first['msg']}") from None
     except ValueError as error:
         raise SystemExit(f"{PREFIX}FILLS: {error}") from None
+    try:
+        if found.terms is not None:
+            read_terms(found.terms)
+    except ValueError as error:
+        raise SystemExit(f"{PREFIX}TERMS: {error}") from None
+    return found
