@@ -18,7 +18,7 @@ from tastysim.contracts import Contracts
 from tastysim.fees import Costs, calculation, fill_costs
 from tastysim.fills import FillDesk
 from tastysim.market import Market
-from tastysim.orders import WORKING, ComplexOrder, Order, Refusal, stamp
+from tastysim.orders import WORKING, ComplexOrder, Order, Refusal, invalid, stamp
 from tastysim.positions import Holdings, event
 from tastysim.rules import may_route, must_cancel
 from tastysim.shapes import balance, position
@@ -444,8 +444,12 @@ class Broker:
             self.notify("CurrentPosition", position(self, leg["symbol"]))
         self.notify("AccountBalance", balance(self))
 
-    def set_flags(self, flags: dict[str, bool]) -> None:
-        """Restrict the account or lift a restriction."""
+    def set_flags(self, flags: dict[str, Any]) -> None:
+        """Restrict the account or lift a restriction; give it another options level. Raises Refusal."""
+        level = flags.get("options-level", self.options_level)
+        if level not in requirements.LEVELS:
+            raise invalid("options-level", f"is not one of {', '.join(requirements.LEVELS)}")
+        self.options_level = level
         self.flags |= {name: bool(value) for name, value in flags.items() if name in FLAGS}
         self.write([])
 

@@ -51,8 +51,8 @@ def routes(market: FollowedMarket, brokerage: Brokerage, tokens: Tokens) -> APIR
 
     for part in (
         rest_orders.routes(brokerage), rest_accounts.routes(brokerage), rest_futures.routes(market),
-        rest_lifecycle.routes(market, brokerage), rest_reference.routes(market), rest_sessions.routes(market), rest_lists.routes(brokerage, market),
-        _own(market, brokerage, tokens),
+        rest_lifecycle.routes(market, brokerage), rest_reference.routes(market), rest_sessions.routes(market),
+        rest_lists.routes(brokerage, market), _own(market, brokerage, tokens),
     ):  # fmt: skip
         api.include_router(part)
     return api
