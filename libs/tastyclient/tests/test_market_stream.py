@@ -264,18 +264,24 @@ async def test_an_unreadable_frame_costs_itself_and_too_many_cost_the_connection
     assert "BAD_ACTION" in stream.statistics.last_bad
 
 
-async def test_subscriptions_keep_the_servers_pace() -> None:
-    """A burst of a minute's worth, then as many as the minute allows; signs of life and removals keep their order."""
-    async with served(Server()) as server:
+async def test_subscriptions_keep_the_servers_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Never more in any minute (here: 0.4 s) than it allows; what has to wait goes out in order."""
+    monkeypatch.setattr("tastyclient.stream.PACE_SECONDS", 0.4)
+    counted: list[tuple[float, int]] = []
+
+    async def count(_: Server, __: websockets.ServerConnection, message: dict[str, Any]) -> None:
+        counted.append((time.monotonic(), len(message.get("add", ())) + len(message.get("remove", ()))))
+
+    async with served(Server(count)) as server:
         client = Client(server)
-        stream = client.stream(limits=Limits(symbols_per_message=10, changes_per_minute=1200))
-        stream.want("Quote", [f"S{number}" for number in range(1210)])
+        stream = client.stream(limits=Limits(symbols_per_message=10, changes_per_minute=100))
+        stream.want("Quote", [f"S{number}" for number in range(240)])
         async with running(stream):
-            await eventually(lambda: server.subscribed and len(server.subscribed[0]) >= 1200)
-            began = time.monotonic()
+            await eventually(lambda: server.subscribed and len(server.subscribed[0]) == 240)
             stream.want("Quote", [])
-            await eventually(lambda: len(server.subscribed[0]) <= 1190)
-    assert time.monotonic() - began > 0.5
+            await eventually(lambda: not server.subscribed[0])
+    assert sum(changes for _, changes in counted) == 480
+    assert max(sum(changes for at, changes in counted if since <= at < since + 0.3) for since, _ in counted) <= 100
 
 
 async def test_the_compiled_reader_joins_when_the_feed_is_busy() -> None:

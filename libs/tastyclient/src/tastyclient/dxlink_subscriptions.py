@@ -20,7 +20,7 @@ class Limits:
     """Pairs of event type and symbol."""
     per_type: Mapping[str, int] = field(default_factory=dict)
     changes_per_minute: int | None = None
-    """Also the size of a burst."""
+    """In any minute; so also the size of a burst."""
 
 
 NO_LIMITS = Limits()

@@ -28,6 +28,8 @@ TOKEN_SECONDS = 23.5 * 3600
 """A quote token lives 24 hours."""
 BAD_FRAMES_MAX = 20
 """So many unreadable messages in a row end a connection."""
+PACE_SECONDS = 61.0
+"""A minute of subscription changes, and a second for what travels late."""
 COMPILE_AFTER_EVENTS = 10_000_000
 """The compiled reader is loaded once a feed has cost as much as loading does: a quiet feed never pays for it."""
 
@@ -242,22 +244,20 @@ class _RenewalDue(Exception):
 
 
 class _Pace:
-    """Subscription changes a minute, with a burst of one minute's worth."""
+    """Subscription changes a minute: never more than that in any minute, however the server counts them."""
 
     def __init__(self, per_minute: int | None) -> None:
         self._per_minute = per_minute
-        self._level = float(per_minute or 0)
-        self._at = time.monotonic()
+        self._sent: deque[tuple[float, int]] = deque()
 
     def wait_seconds(self, changes: int) -> float:
         """0 and the changes are counted, or how long to wait first."""
         if self._per_minute is None or not changes:
             return 0.0
         now = time.monotonic()
-        self._level = min(float(self._per_minute), self._level + (now - self._at) * self._per_minute / 60)
-        self._at = now
-        missing = min(float(changes), float(self._per_minute)) - self._level
-        if missing > 1e-6:
-            return missing * 60 / self._per_minute
-        self._level -= changes
-        return 0.0
+        while self._sent and self._sent[0][0] <= now - PACE_SECONDS:
+            self._sent.popleft()
+        if not self._sent or sum(count for _, count in self._sent) + changes <= self._per_minute:
+            self._sent.append((now, changes))
+            return 0.0
+        return self._sent[0][0] + PACE_SECONDS - now

@@ -2,6 +2,7 @@
 
 from testkit.clock import FakeClock
 from testkit.eventually import eventually
+from testkit.mutations import Mutator, fuzz_rounds
 from testkit.relay import Relay, relayed
 
-__all__ = ["FakeClock", "Relay", "eventually", "relayed"]
+__all__ = ["FakeClock", "Mutator", "Relay", "eventually", "fuzz_rounds", "relayed"]

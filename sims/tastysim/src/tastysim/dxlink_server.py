@@ -30,7 +30,7 @@ from tastysim.dxlink_views import (
 from tastysim.market import Market
 
 EVENTS_PER_FRAME = 500
-_LOOKS_PER_PATIENCE = 4
+_LOOK_SECONDS = 0.25
 _SNAPSHOT_FLAGS = 4 | 8
 """A snapshot of one event begins and ends with it."""
 _SLACK = 0.9
@@ -143,7 +143,7 @@ class _Connection:
         """Send signs of life, end a connection that is silent or whose token has ended."""
         session = self.session
         while True:
-            await asyncio.sleep(min(session.patience_seconds, session.client_patience_seconds) / _LOOKS_PER_PATIENCE)
+            await asyncio.sleep(_LOOK_SECONDS)
             now = time.monotonic()
             silent = now - self._heard
             if silent > session.patience_seconds:
