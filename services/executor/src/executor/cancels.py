@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -14,8 +15,10 @@ from executor.domain.reading import MAY_FILL
 from executor.lanes import CancelAsked, Lane
 from executor.observe import Observed, Observer
 from ledger import intents
+from ledger.observations import Source
 from ledger.tables import Intent
 from schemas.orders import AT_BROKER, CancelOrders, IntentState
+from schemas.trade import Purpose
 from tastyclient import BrokerError, PlacedOrder
 
 CANCELLABLE = frozenset({IntentState.ACKED, IntentState.WORKING, IntentState.REPLACE_PENDING})
@@ -40,6 +43,8 @@ class Cancels:
                 continue
             lane.cancel_roots.add(intent.root_intent_id)
             if intent.broker_order_id:
+                asked = CancelAsked("requested", self.desk.clock.monotonic(), float("-inf"), 0)
+                lane.cancels.setdefault(intent.broker_order_id, asked)
                 await self._mark(intent.account_number, intent.broker_order_id, "requested")
         if message.intent_id is not None:
             lane.cancel_roots.add(await self._root(message.intent_id))
@@ -69,11 +74,6 @@ class Cancels:
 
     async def cancel(self, account_number: str, broker_order_id: str, reason: str) -> None:
         """Ask the broker to cancel an order, ours or not. A refusal is followed by a look at what it is now."""
-        try:
-            await self._mark(account_number, broker_order_id, reason)
-        except (SQLAlchemyError, OSError) as error:
-            # the ledger may be away; the order must go all the same
-            log.warning("cancel.not_written", order=broker_order_id, error=type(error).__name__)
         lane, now = self.desk.lane_of(account_number), self.desk.clock.monotonic()
         if lane is not None:
             known = lane.cancels.get(broker_order_id)
@@ -82,6 +82,11 @@ class Cancels:
             else:
                 known.last_at, known.asked = now, known.asked + 1
         try:
+            await self._mark(account_number, broker_order_id, reason)
+        except (SQLAlchemyError, OSError) as error:
+            # the ledger may be away; the order must go all the same
+            log.warning("cancel.not_written", order=broker_order_id, error=type(error).__name__)
+        try:
             placed = await self.desk.urgent.cancel(account_number, int(broker_order_id))
         except BrokerError as error:
             metrics.cancels.labels(reason, error.outcome.value).inc()
@@ -89,23 +94,27 @@ class Cancels:
             await self.refresh(account_number, broker_order_id)
             return
         metrics.cancels.labels(reason, "accepted").inc()
-        await self.see(placed, account_number)
+        await self.see(placed, account_number, Source.REPLY)
+
+    async def resume(self, lane: Lane) -> int:
+        """Take up what an earlier process was asked to cancel and may not have asked the broker for."""
+        now = self.desk.clock.monotonic()
+        for intent in await self.working(lane.account_number):
+            if intent.state == IntentState.CANCEL_PENDING.value and intent.broker_order_id:
+                asked = CancelAsked(intent.reason_code or "requested", now, float("-inf"), 0)
+                lane.cancels.setdefault(intent.broker_order_id, asked)
+        return len(lane.cancels)
 
     async def again(self, lane: Lane) -> None:
-        """Ask again for what has not come through; also for what an earlier process was asked and did not finish."""
+        """Ask for what is noted, and again for what has not come through."""
+        await self.resume(lane)
+        if not lane.cancels:
+            return
         settings, now = self.desk.settings, self.desk.clock.monotonic()
-        pending = {
-            intent.broker_order_id: intent.reason_code
-            for intent in await self.working(lane.account_number)
-            if intent.state == IntentState.CANCEL_PENDING.value and intent.broker_order_id
-        }
-        for number in lane.cancels.keys() - pending.keys():
-            if now - lane.cancels[number].last_at > settings.cancel_again_seconds:
+        working = {intent.broker_order_id for intent in await self.working(lane.account_number)}
+        for number, asked in list(lane.cancels.items()):
+            if number not in working:
                 del lane.cancels[number]
-        for number, reason in pending.items():
-            asked = lane.cancels.get(number)
-            if asked is None:
-                await self.cancel(lane.account_number, number, reason or "requested")
                 continue
             if now - asked.first_at > settings.cancel_alarm_seconds:
                 await self.desk.alarm(
@@ -117,17 +126,20 @@ class Cancels:
 
     async def refresh(self, account_number: str, broker_order_id: str) -> PlacedOrder | None:
         """Read one order; a failed read changes nothing, the next sweep reads again."""
+        asked = self.desk.clock.now()
         try:
             placed = await self.desk.urgent.order(account_number, int(broker_order_id))
         except BrokerError as error:
             log.warning("order.not_read", order=broker_order_id, error=str(error)[:300])
             return None
-        await self.see(placed, account_number)
+        await self.see(placed, account_number, Source.REST, asked)
         return placed
 
-    async def see(self, order: PlacedOrder, account_number: str) -> Observed:
+    async def see(
+        self, order: PlacedOrder, account_number: str, source: Source, seen_at: datetime | None = None
+    ) -> Observed:
         """Observe an order, and cancel one that appeared although it was given up or its cancellation asked for."""
-        seen = await self.observer.observe(order, account_number)
+        seen = await self.observer.observe(order, account_number, source, seen_at)
         intent = seen.intent
         if intent is None or order.status.value not in MAY_FILL:
             return seen
@@ -137,7 +149,7 @@ class Cancels:
                 intent.account_number, "zombie", intent.intent_id,
                 f"order {order.id} appeared after it was {seen.before.value if seen.before else 'lost'}",
             )  # fmt: skip
-        opening_zombie = seen.zombie and intent.purpose == "open"
+        opening_zombie = (seen.zombie or seen.unpermitted) and intent.purpose == Purpose.OPEN.value
         unwanted = (
             lane is not None and seen.before is IntentState.UNKNOWN and intent.root_intent_id in lane.cancel_roots
         )

@@ -33,6 +33,7 @@ from executor.submit import Sender
 from executor.surroundings import Surroundings
 from executor.walk import Walker
 from ledger import fills, gate, intents, lease
+from ledger.observations import Source
 from ledger.outbox import Relay
 from schemas import subjects
 from schemas.commands import KillCommand
@@ -200,7 +201,9 @@ class Executor:
     async def _notified(self, lane: Lane, message: Notification) -> None:
         number = lane.account_number
         if isinstance(message, PlacedOrder):
-            done = await self.desk.tolerant("notification", number, partial(self.cancels.see, message, number))
+            done = await self.desk.tolerant(
+                "notification", number, partial(self.cancels.see, message, number, Source.STREAM)
+            )
             if not done:
                 lane.sweep.set()
         elif isinstance(message, Balance):

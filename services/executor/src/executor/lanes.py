@@ -30,6 +30,7 @@ class Lookup:
     """An intent whose fate is unknown and the look-ups made for it."""
 
     intent_id: str
+    root_intent_id: str
     sent_at: float
     """Monotonic seconds."""
     throttled: bool = False
@@ -116,6 +117,11 @@ class Lane:
     def holds_for(self, purpose: Purpose) -> tuple[Hold, ...]:
         """What keeps an order of this purpose back."""
         return self.holds if purpose is Purpose.OPEN else closing_holds(self.holds)
+
+    def is_open(self, root_intent_id: str, broker_order_id: str | None) -> bool:
+        """Whether a walk may be stepped: nothing of it is unknown, and its cancellation was not asked for."""
+        unknown = any(each.root_intent_id == root_intent_id for each in self.lookups.values())
+        return not unknown and broker_order_id not in self.cancels and root_intent_id not in self.cancel_roots
 
     def lease_left(self, now: float, seconds: float) -> float:
         """Seconds for which the lease is surely still ours, on the monotonic clock."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -18,6 +18,7 @@ from executor.domain.unknowns import Absence, judge, lookup_due
 from executor.lanes import Lane, Lookup
 from executor.observe import fingerprint, sent_at
 from ledger import intents
+from ledger.observations import Source
 from ledger.tables import Intent
 from optionmath.sessions import market_date
 from schemas.orders import IntentState
@@ -47,7 +48,9 @@ class Lookups:
         for intent in lost:
             age = max(0.0, (wall - sent_at(intent)).total_seconds())
             throttled = intent.reason_code == "throttled"
-            lane.lookups.setdefault(intent.intent_id, Lookup(intent.intent_id, now - age, throttled=throttled))
+            lane.lookups.setdefault(
+                intent.intent_id, Lookup(intent.intent_id, intent.root_intent_id, now - age, throttled=throttled)
+            )
         for gone in lane.lookups.keys() - {intent.intent_id for intent in lost}:
             del lane.lookups[gone]
         metrics.unknown.labels(lane.account_number).set(len(lost))
@@ -75,21 +78,25 @@ class Lookups:
         number, now = lane.account_number, self.desk.clock.now()
         async with transaction(self.desk.engine) as session:
             sent = [sent_at(await intents.get(session, identity)) for identity in identities]
+        asked = self.desk.clock.now()
         listed = await self.desk.urgent.live_orders(number)
         oldest = min(sent, default=now)
         if market_date(oldest) < market_date(now):
             start = market_date(self.desk.settings.market_time(oldest) - timedelta(days=1))
             listed += await self.desk.urgent.orders(number, start_date=start)
         for order in listed:
-            await self.take(lane, order)
+            await self.take(lane, order, asked)
         return listed
 
-    async def take(self, lane: Lane, order: PlacedOrder) -> None:
-        """Observe an order of a list unless it says what it said before."""
+    async def take(self, lane: Lane, order: PlacedOrder, asked: datetime) -> None:
+        """Observe an order of a list unless it says what it said before. asked: when the list was asked for.
+
+        An order under a request of ours is always observed: seen unchanged after the request, the request has failed.
+        """
         mark = fingerprint(order)
-        if lane.seen.get(order.id) == mark:
+        if lane.seen.get(order.id) == mark and str(order.id) not in lane.cancels:
             return
-        await self.cancels.see(order, lane.account_number)
+        await self.cancels.see(order, lane.account_number, Source.REST, asked)
         lane.seen[order.id] = mark
 
     async def absent(self, lane: Lane, listed: list[PlacedOrder], asked_at: float) -> None:

@@ -14,11 +14,12 @@ from executor import metrics
 from executor.desk import PRODUCER, Desk
 from executor.domain.partials import excess
 from executor.domain.quality import fill_quality, max_profit
-from executor.domain.reading import MAY_FILL, ZOMBIES, state_after
-from ledger import fills, intents
-from ledger.core import Execution, filled
+from executor.domain.reading import MAY_FILL, STATE_OF, ZOMBIES
+from ledger import fills, intents, observing
+from ledger.core import Execution, IllegalMoveError
+from ledger.observations import Observation, Source
 from ledger.tables import Intent
-from schemas.orders import AT_BROKER, TERMINAL_STATES, Fill, IntentState
+from schemas.orders import AT_BROKER, Fill, IntentState
 from schemas.trade import OrderAction, Purpose
 from tastyclient import PlacedOrder
 
@@ -38,6 +39,12 @@ class Observed:
     """Contracts that filled beyond the complete units."""
     beyond: bool = False
     """More contracts filled than were ordered."""
+    late: bool = False
+    """Units filled after the order had ended."""
+    second: bool = False
+    """The order carries the name of another one."""
+    unpermitted: bool = False
+    """The order was never permitted."""
 
     @property
     def zombie(self) -> bool:
@@ -51,42 +58,41 @@ class Observer:
 
     desk: Desk
 
-    async def observe(self, order: PlacedOrder, account_number: str) -> Observed:
-        """Take a message of the stream, an answer, or an entry of a list."""
+    async def observe(
+        self, order: PlacedOrder, account_number: str, source: Source, seen_at: datetime | None = None
+    ) -> Observed:
+        """Take a message of the stream, an answer, or an entry of a list. seen_at: when a list was asked for."""
         number = order.account_number or account_number
-        async with transaction(self.desk.engine) as session:
-            intent = await find(session, order, number)
-            before = IntentState(intent.state) if intent else None
-            booked = await self._book(session, order, number, intent)
-            executions = await fills.executions(session, intent.intent_id) if intent else []
-            if intent is not None:
-                await self._move(session, intent, order, executions)
+        look = Observation(STATE_OF[order.status.value], source, seen_at or self.desk.clock.now(), order.updated_at)
+        try:
+            seen = await self._take(order, number, look)
+        except IllegalMoveError as error:
+            # never permitted, and yet it is there: its fills count all the same
+            async with transaction(self.desk.engine) as session:
+                intent = await find(session, order, number)
+                booked = await self._book(session, order, number, intent)
+            await self.desk.alarm(number, "unpermitted_order", str(order.id), str(error))
+            seen = Observed(intent, IntentState(intent.state) if intent else None, booked, unpermitted=True)
         self.desk.committed()
-        seen = Observed(intent, before, booked, *_judged(intent, executions))
         await self._tell(seen, order, number)
         return seen
 
-    async def _move(
-        self, session: AsyncSession, intent: Intent, order: PlacedOrder, executions: list[Execution]
-    ) -> None:
-        total = filled(intents.legs_of(intent), executions)
-        state, late = state_after(IntentState(intent.state), order.status.value, order.updated_at, intent.observed_at)
-        reason = order.reject_reason or ""
-        if state is IntentState.CANCELLED and order.replacing_order_id is not None:
-            reason = f"replaced by order {order.replacing_order_id}"
-        await intents.record(
-            session,
-            intent,
-            state,
-            PRODUCER,
-            reason_code=intent.reason_code or ("replaced" if order.replacing_order_id else ""),
-            reason=reason or intent.reason,
-            strict=False,
-            broker_order_id=_number(intent, order),
-            filled_quantity=min(intent.quantity, max(total.units, intent.filled_quantity)),
-            average_fill_price=total.average_price,
-            observed_at=intent.observed_at if late else order.updated_at,
-        )
+    async def _take(self, order: PlacedOrder, number: str, look: Observation) -> Observed:
+        async with transaction(self.desk.engine) as session:
+            intent = await find(session, order, number)
+            booked = await self._book(session, order, number, intent)
+            if intent is None:
+                return Observed(None, None, booked)
+            before = IntentState(intent.state)
+            if intent.broker_order_id not in (None, str(order.id)):
+                # a second order with the name of this one: its fills count, and it says nothing about the first
+                return Observed(intent, before, booked, second=True)
+            code, reason = _reason(order)
+            done = await observing.observe(
+                session, intent, look, PRODUCER, broker_order_id=str(order.id), reason_code=code, reason=reason
+            )
+            uneven, beyond = _judged(intent, await fills.executions(session, intent.intent_id))
+        return Observed(intent, before, booked, uneven, beyond, late=done.filled_late)
 
     async def _book(self, session: AsyncSession, order: PlacedOrder, number: str, intent: Intent | None) -> int:
         """Book every fill of an order that is not booked yet, ours or not: positions must add up."""
@@ -124,11 +130,13 @@ class Observer:
         lane = self.desk.lane_of(number)
         if lane is not None and IntentState(intent.state) not in (IntentState.UNKNOWN, IntentState.QUARANTINE):
             lane.lookups.pop(intent.intent_id, None)
-        if intent.broker_order_id != str(order.id) and order.status.value in MAY_FILL:
+        if seen.second and order.status.value in MAY_FILL:
             await self.desk.alarm(
                 number, "second_order", intent.intent_id,
                 f"order {order.id} carries the name of order {intent.broker_order_id}",
             )  # fmt: skip
+        if seen.second or seen.unpermitted:
+            return
         if lane is not None:
             if seen.uneven:
                 lane.uneven_since.setdefault(intent.intent_id, self.desk.clock.monotonic())
@@ -140,7 +148,7 @@ class Observer:
             await self._judge(seen, intent, number)
 
     async def _judge(self, seen: Observed, intent: Intent, number: str) -> None:
-        if seen.before in TERMINAL_STATES and seen.before is not IntentState.FILLED:
+        if seen.late and seen.before is not None:
             await self.desk.alarm(
                 number, "late_fill", intent.intent_id, f"{seen.booked} executions after it was {seen.before.value}"
             )
@@ -192,10 +200,11 @@ def _judged(intent: Intent | None, executions: list[Execution]) -> tuple[dict[st
     return excess(legs, executions), beyond
 
 
-def _number(intent: Intent, order: PlacedOrder) -> str:
-    """The first number an intent got stays its own, but for an edit by hand that replaced that very order."""
-    edited = order.replaces_order_id is not None and str(order.replaces_order_id) == intent.broker_order_id
-    return str(order.id) if edited or not intent.broker_order_id else intent.broker_order_id
+def _reason(order: PlacedOrder) -> tuple[str, str]:
+    """Why the broker ended an order; nothing where it was asked to."""
+    if order.status.value == "Cancelled" and order.replacing_order_id is not None:
+        return "replaced", f"replaced by order {order.replacing_order_id}"
+    return ("broker", order.reject_reason) if order.reject_reason else ("", "")
 
 
 def fingerprint(order: PlacedOrder) -> tuple[object, ...]:

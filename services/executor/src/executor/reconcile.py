@@ -8,7 +8,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import and_, col, func, or_, select
+from sqlmodel import and_, col, or_, select
 
 from chassis.database import transaction
 from chassis.telemetry import get_logger
@@ -16,11 +16,13 @@ from executor import metrics
 from executor.cancels import Cancels
 from executor.desk import PRODUCER, Desk
 from executor.domain.comparing import (
-    Compensation,
+    Delivery,
     Entry,
-    compensations,
+    Reversal,
+    deliveries,
     disagreements,
     lasting,
+    reversals,
     root_of,
     told,
     unbooked,
@@ -55,9 +57,10 @@ class Reconciler:
 
     async def _sweep(self, lane: Lane) -> Matched:
         number = lane.account_number
+        asked = self.desk.clock.now()
         listed = await self.desk.urgent.live_orders(number)
         for order in listed:
-            await self.lookups.take(lane, order)
+            await self.lookups.take(lane, order, asked)
         matched = await self.matched(lane, listed)
         await self.act(lane, matched)
         await self._missing(lane, listed)
@@ -201,37 +204,76 @@ class Reconciler:
         self.desk.committed()
 
     async def transactions(self, lane: Lane) -> None:
-        """Read the account's history: book what no fill explains, and look up orders whose fills are missing."""
+        """Read the account's history: book what no order explains, and look up orders whose fills are missing."""
         start = market_date(self.desk.market_now()) - timedelta(days=1)
         rows = await self.desk.urgent.transactions(lane.account_number, start_date=start)
         entries = [each for each in map(_entry, rows) if each is not None]
-        for each in compensations(entries):
-            await self._compensate(lane, each, _underlying(rows, each))
-        orders = {each.order_id for each in entries if each.order_id}
+        for busted in reversals(entries):
+            await self._take_back(lane, busted)
         async with transaction(self.desk.engine) as session:
-            statement = (
-                select(FillRow.broker_order_id, FillRow.occ_symbol, func.sum(FillRow.quantity))
-                .where(FillRow.account_number == lane.account_number, col(FillRow.broker_order_id).in_(orders))
-                .group_by(col(FillRow.broker_order_id), col(FillRow.occ_symbol))
-            )
-            booked = {(order, symbol): int(count) for order, symbol, count in (await session.execute(statement)).all()}
+            own = {row.occ_symbol: row.signed_quantity for row in await fills.positions(session, lane.account_number)}
+        for ended in deliveries(entries, own):
+            await self._deliver(lane, ended, _underlying(rows, ended.symbol))
+        booked = await self._standing(lane, {each.order_id for each in entries if each.order_id})
         for number in unbooked(entries, booked):
             log.warning("fill.missing", account=lane.account_number, order=number)
             await self.cancels.refresh(lane.account_number, number)
         lane.transactions_at = self.desk.clock.monotonic()
 
-    async def _compensate(self, lane: Lane, found: Compensation, underlying: str) -> None:
+    async def _standing(self, lane: Lane, orders: set[str]) -> dict[tuple[str, str], int]:
+        """(order, symbol) → contracts that filled and were not taken back."""
+        async with transaction(self.desk.engine) as session:
+            statement = select(FillRow).where(
+                FillRow.account_number == lane.account_number, col(FillRow.broker_order_id).in_(orders)
+            )
+            rows = (await session.execute(statement)).scalars().all()
+        gone = {(row.broker_order_id, row.occ_symbol, row.corrects) for row in rows if row.corrects is not None}
+        found: dict[tuple[str, str], int] = {}
+        for row in rows:
+            if row.corrects is None and (row.broker_order_id, row.occ_symbol, row.fill_id) not in gone:
+                key = (row.broker_order_id, row.occ_symbol)
+                found[key] = found.get(key, 0) + row.quantity
+        return found
+
+    async def _take_back(self, lane: Lane, busted: Reversal) -> None:
+        """A trade that was broken or corrected: compensating rows, a person, and the position follows."""
+        number = lane.account_number
+        async with transaction(self.desk.engine) as session:
+            statement = select(FillRow).where(
+                FillRow.account_number == number, FillRow.broker_order_id == busted.order_id,
+                FillRow.occ_symbol == busted.symbol, FillRow.quantity == busted.quantity,
+                FillRow.fill_price == busted.price, col(FillRow.corrects).is_(None),
+            )  # fmt: skip
+            row = (await session.execute(statement)).scalars().first()
+            new = row is not None and await fills.take_back(
+                session, number, busted.order_id, busted.symbol, row.fill_id,
+                corrected_price=busted.corrected_price, at=busted.at, producer=PRODUCER,
+            )  # fmt: skip
+            if new and row is not None:
+                await fills.publish_position(session, number, row.underlying_symbol, PRODUCER)
+        self.desk.committed()
+        if row is None:
+            log.warning("bust.unknown_fill", account=number, order=busted.order_id, symbol=busted.symbol)
+        if new:
+            price = busted.corrected_price
+            what = "was taken back" if price is None else f"was corrected to {price}"
+            await self.desk.alarm(
+                number, "trade_busted", busted.order_id,
+                f"the trade of {busted.quantity} {busted.symbol} at {busted.price} in order {busted.order_id} {what}",
+            )  # fmt: skip
+
+    async def _deliver(self, lane: Lane, ended: Delivery, underlying: str) -> None:
         fill = Fill(
             ts_event=self.desk.clock.now(),
             account_number=lane.account_number,
             intent_id=None,
-            broker_order_id=found.reference,
-            fill_id=found.reference,
-            occ_symbol=found.symbol,
-            action=found.action,
-            quantity=found.quantity,
-            fill_price=found.price,
-            filled_at=found.at,
+            broker_order_id=ended.reference,
+            fill_id=ended.reference,
+            occ_symbol=ended.symbol,
+            action=ended.action,
+            quantity=ended.quantity,
+            fill_price=ended.price,
+            filled_at=ended.at,
         )
         async with transaction(self.desk.engine) as session:
             new = await fills.book(session, fill, underlying, PRODUCER)
@@ -239,9 +281,9 @@ class Reconciler:
                 await fills.publish_position(session, lane.account_number, underlying, PRODUCER)
         self.desk.committed()
         if new:
-            await self.desk.alarm(
-                lane.account_number, "correction", found.reference,
-                f"{found.reason}: {found.action.value} {found.quantity} {found.symbol}",
+            log.info(
+                "position.ended", account=lane.account_number, symbol=ended.symbol, quantity=ended.quantity,
+                reason=ended.reason,
             )  # fmt: skip
 
 
@@ -257,6 +299,6 @@ def _entry(row: Transaction) -> Entry | None:
     )  # fmt: skip
 
 
-def _underlying(rows: Iterable[Transaction], found: Compensation) -> str:
-    named = (row.underlying_symbol for row in rows if row.symbol == found.symbol and row.underlying_symbol)
-    return next(named, root_of(found.symbol))
+def _underlying(rows: Iterable[Transaction], symbol: str) -> str:
+    named = (row.underlying_symbol for row in rows if row.symbol == symbol and row.underlying_symbol)
+    return next(named, root_of(symbol))

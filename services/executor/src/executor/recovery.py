@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
@@ -49,6 +49,7 @@ class StoppedError(RuntimeError):
 class _Read:
     """The broker's state as step 5 found it."""
 
+    asked_at: datetime
     orders: list[PlacedOrder] = field(default_factory=list)
     complex_orders: int = 0
     positions: dict[str, int] = field(default_factory=dict)
@@ -183,6 +184,7 @@ class Recovery:
                 log.warning("intent.unknown_after_restart", intent=intent.intent_id)
         self.desk.committed()
         await self.lookups.load(lane)
+        await self.cancels.resume(lane)
         lane.lookup.set()
         return len(older)
 
@@ -210,6 +212,7 @@ class Recovery:
             )
             known = (await session.execute(statement)).scalars().all()
         self.read[number] = _Read(
+            asked_at=now,
             orders=sorted(by_number.values(), key=lambda order: order.id),
             complex_orders=len(complex_orders),
             positions={each.symbol: int(each.signed_quantity) for each in positions},
@@ -235,7 +238,7 @@ class Recovery:
         if why := lost_memory(memory, self.desk.clock.now()):
             raise StoppedError(why)
         for order in read.orders:
-            await self.lookups.take(lane, order)
+            await self.lookups.take(lane, order, read.asked_at)
         working = [each for each in matched.foreign if each.may_fill]
         return ("held" if working else "ok"), f"{len(matched.ours)} ours, {len(working)} working for somebody else"
 

@@ -17,6 +17,7 @@ from executor.desk import TRANSIENT, Desk
 from executor.domain.reading import MAY_FILL, must_cancel
 from executor.lanes import Lane
 from ledger import intents
+from ledger.observations import Source
 from schemas import subjects
 from schemas.commands import KillAck, KillCommand
 from schemas.orders import AT_BROKER, IntentState
@@ -70,11 +71,11 @@ class Stopping:
 
     async def _sweep(self, lane: Lane) -> int:
         """Cancel the orders that the stop concerns; returns how many can still fill, sends in hand included."""
-        number = lane.account_number
+        number, asked = lane.account_number, self.desk.clock.now()
         concerned = [
             str(order.id)
             for order in await self.desk.urgent.live_orders(number)
-            if order.status.value in MAY_FILL and await self._concerned(order, number)
+            if order.status.value in MAY_FILL and await self._concerned(order, number, asked)
         ]
         # side by side: many cancellations must not wait for each other's answers
         await asyncio.gather(*(self.cancels.cancel(number, each, "stopped") for each in concerned))
@@ -87,8 +88,8 @@ class Stopping:
             ]
         return max(len(concerned), len(journal))
 
-    async def _concerned(self, order: PlacedOrder, number: str) -> bool:
-        intent = (await self.cancels.see(order, number)).intent
+    async def _concerned(self, order: PlacedOrder, number: str, asked: datetime) -> bool:
+        intent = (await self.cancels.see(order, number, Source.REST, asked)).intent
         opens = any(OrderAction(leg.action).opens for leg in order.legs if leg.action in set(OrderAction))
         purpose = Purpose.OPEN if opens else Purpose.CLOSE
         return self._concerns(number, intent.strategy_id if intent else "", order.underlying_symbol, purpose)

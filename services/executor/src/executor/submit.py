@@ -25,6 +25,7 @@ from executor.lanes import Lane, Lookup
 from executor.quotes import book_of, grid_for
 from ledger import intents
 from ledger.intents import ClaimRefusal, Permit
+from ledger.observations import Source
 from ledger.tables import Intent
 from schemas.orders import IntentState
 from schemas.trade import Purpose
@@ -104,7 +105,7 @@ class Sender:
         finally:
             metrics.send_seconds.observe(time.monotonic() - began)
         metrics.sends.labels(kind, "accepted").inc()
-        await self.cancels.see(placed, intent.account_number)
+        await self.cancels.see(placed, intent.account_number, Source.REPLY)
         if replaces is not None and replaces.broker_order_id is not None:
             await self.cancels.refresh(replaces.account_number, replaces.broker_order_id)
 
@@ -157,7 +158,9 @@ class Sender:
         else:
             await self.end(intent.intent_id, found.state, code, reason)
         if found.state is IntentState.UNKNOWN:
-            lane.lookups[intent.intent_id] = Lookup(intent.intent_id, now, throttled=found.throttled)
+            lane.lookups[intent.intent_id] = Lookup(
+                intent.intent_id, intent.root_intent_id, now, throttled=found.throttled
+            )
             lane.lookup.set()
             await self._both_links(replaces)
             return

@@ -49,15 +49,17 @@ class Walker:
                 continue
             first = intent.root_submitted_at or sent_at(intent)
             seconds = self.desk.settings.order_timeout_seconds
+            if intent.broker_order_id in lane.cancels:
+                continue
             extended = intent.root_intent_id in lane.extended
             if timed_out(now, first, seconds * (2 if extended else 1)):
                 await self._give_up(lane, intent, extended=extended)
                 continue
             mode, purpose = self.desk.mode_for(intent), Purpose(intent.purpose)
             rules = self.rules(intent)
-            if lane.holds_for(purpose) or not walk_due(
-                now, sent_at(intent), intent.walk_step, intent.filled_quantity, rules, mode, purpose
-            ):
+            if not lane.is_open(intent.root_intent_id, intent.broker_order_id) or lane.holds_for(purpose):
+                continue
+            if not walk_due(now, sent_at(intent), intent.walk_step, intent.filled_quantity, rules, mode, purpose):
                 continue
             await self.step(lane, intent, rules)
 
@@ -71,6 +73,7 @@ class Walker:
             lane.extended.add(intent.root_intent_id)
             log.info("walk.extended", intent=intent.intent_id, filled=intent.filled_quantity, of=intent.quantity)
             return
+        lane.cancel_roots.add(intent.root_intent_id)
         await self.cancels.cancel(lane.account_number, str(intent.broker_order_id), "timeout")
         if found is AtTimeOut.UNWIND:
             await self.proposals.unwind(lane, intent)

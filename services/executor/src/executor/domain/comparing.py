@@ -98,8 +98,8 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Compensation:
-    """A booking that no fill of an order explains."""
+class Delivery:
+    """Contracts that ended without an order: expired, exercised, assigned, adjusted."""
 
     reference: str
     symbol: str
@@ -110,46 +110,82 @@ class Compensation:
     reason: str
 
 
-_OPPOSITE = {
-    OrderAction.BUY_TO_OPEN: OrderAction.SELL_TO_CLOSE,
-    OrderAction.SELL_TO_OPEN: OrderAction.BUY_TO_CLOSE,
-    OrderAction.BUY_TO_CLOSE: OrderAction.SELL_TO_OPEN,
-    OrderAction.SELL_TO_CLOSE: OrderAction.BUY_TO_OPEN,
-}
+@dataclass(frozen=True, slots=True)
+class Reversal:
+    """A trade that was taken back; with a price it stands again at that price."""
+
+    transaction_id: int
+    order_id: str
+    symbol: str
+    quantity: int
+    price: Decimal
+    """Of the trade that was taken back, $ per share."""
+    corrected_price: Decimal | None
+    at: datetime
 
 
-def compensations(entries: Iterable[Entry]) -> list[Compensation]:
-    """What must be booked beside the fills, oldest first: busted trades, and contracts that were delivered or ended.
+def deliveries(entries: Iterable[Entry], held: Mapping[str, int]) -> list[Delivery]:
+    """What must be booked because contracts ended, oldest first. held: the ledger's signed contracts.
 
-    A reversal carries the trade it takes back in `reverses`; it is booked as the opposite of that trade, or of itself
-    where the broker repeats the trade's action, at the trade's price.
+    The broker names no action for an expiration: it closes what is held. A symbol that the ledger does not hold is left
+    alone.
     """
     found = []
-    by_id = {each.transaction_id: each for each in entries}
-    for each in sorted(by_id.values(), key=lambda entry: (entry.at, entry.transaction_id)):
-        if each.quantity <= 0 or len(each.symbol) != 21:
+    for each in sorted(entries, key=lambda entry: (entry.at, entry.transaction_id)):
+        if each.kind != "Receive Deliver" or each.quantity <= 0 or len(each.symbol) != 21:
             continue
-        if each.reverses is not None:
-            busted = by_id.get(each.reverses, each)
-            if busted.action is None:
-                continue
-            found.append(_booking(each, _OPPOSITE[OrderAction(busted.action)], f"trade {each.reverses} was reversed"))
-        elif each.kind == "Receive Deliver" and each.action in set(OrderAction):
-            found.append(_booking(each, OrderAction(each.action), each.sub_kind or each.kind))
+        if each.action is not None:
+            action = OrderAction(each.action)
+        elif held.get(each.symbol, 0):
+            action = OrderAction.SELL_TO_CLOSE if held[each.symbol] > 0 else OrderAction.BUY_TO_CLOSE
+        else:
+            continue
+        reference = f"transaction-{each.transaction_id}"
+        found.append(
+            Delivery(reference, each.symbol, action, each.quantity, each.price, each.at, each.sub_kind or each.kind)
+        )
     return found
 
 
-def _booking(entry: Entry, action: OrderAction, reason: str) -> Compensation:
-    return Compensation(
-        f"transaction-{entry.transaction_id}", entry.symbol, action, entry.quantity, entry.price, entry.at, reason
-    )
+def reversals(entries: Iterable[Entry]) -> list[Reversal]:
+    """Trades that the broker took back, oldest first; one entered anew for the same execution corrects the price."""
+    rows = sorted(entries, key=lambda entry: entry.transaction_id)
+    by_id = {each.transaction_id: each for each in rows}
+    gone = {each.reverses for each in rows if each.reverses is not None}
+    found = []
+    for each in rows:
+        if each.reverses is None or each.kind != "Trade" or len(each.symbol) != 21:
+            continue
+        original = by_id.get(each.reverses, each)
+        if original.order_id is None:
+            continue
+        again = [
+            row.price
+            for row in rows
+            if row.kind == "Trade"
+            and row.reverses is None
+            and row.transaction_id > each.transaction_id
+            and row.transaction_id not in gone
+            and (row.order_id, row.symbol, row.exec_id) == (original.order_id, original.symbol, original.exec_id)
+        ]
+        found.append(
+            Reversal(
+                each.transaction_id, original.order_id, original.symbol, original.quantity, original.price,
+                again[-1] if again else None, each.at,
+            )
+        )  # fmt: skip
+    return found
 
 
 def unbooked(entries: Iterable[Entry], booked: Mapping[tuple[str, str], int]) -> set[str]:
-    """Orders whose trades in the history add up to more than their fills. booked: (order, symbol) → contracts."""
+    """Orders whose standing trades add up to more than their fills. booked: (order, symbol) → contracts that stand."""
+    rows = list(entries)
+    gone = {each.reverses for each in rows if each.reverses is not None}
     traded: dict[tuple[str, str], int] = {}
-    for each in entries:
-        if each.kind == "Trade" and each.order_id and each.reverses is None and len(each.symbol) == 21:
+    for each in rows:
+        if each.kind != "Trade" or not each.order_id or len(each.symbol) != 21:
+            continue
+        if each.reverses is None and each.transaction_id not in gone:
             key = (each.order_id, each.symbol)
             traded[key] = traded.get(key, 0) + each.quantity
     return {order for (order, symbol), count in traded.items() if count > booked.get((order, symbol), 0)}
