@@ -23,6 +23,8 @@ from tastysim.model_surface import Cells, Values, cells, smile_of, values
 Integers = npt.NDArray[np.int64]
 _AHEAD = timedelta(days=420)
 _NEVER = 2**60
+_SHOCK = 0.002
+"""Jump, as a logarithm, after which all quotes are made anew."""
 _YEAR_SECONDS, _CHUNK = 31_536_000, 100_000
 
 
@@ -66,6 +68,32 @@ class Day:
         width = volatility[0][self._underlying] * np.sqrt(ahead)
         distance = np.abs(np.log(listing.strike / spot[0][self._underlying][listing.cell])) / width[listing.cell]
         return Turns(listing.ids, distance)
+
+    @cached_property
+    def shocks(self) -> list[tuple[int, npt.NDArray[np.bool_]]]:
+        """Buckets of this day in which prices jump, ascending, and which underlyings do."""
+        block = self._paths.block
+        found = [
+            ((self.its.start + minute) * BUCKETS + offset, np.abs(size) > _SHOCK)
+            for minute, (offset, size) in sorted(block.jumps.items())
+        ]
+        return [(bucket, moved) for bucket, moved in found if moved.any()]
+
+    def requoted(self, rows: Integers, bucket: int | Integers) -> Integers:
+        """The last bucket at or before `bucket` in which each row was requoted."""
+        found = self.turns.last(rows, bucket)
+        own = self._underlying[self.listing.cell[rows]] if self.shocks else rows
+        for shock, moved in self.shocks:
+            found = np.where(moved[own] & (shock <= bucket), np.maximum(found, shock), found)
+        return found
+
+    def due(self, bucket: int) -> Integers:
+        """Rows that are requoted in a bucket."""
+        rows = self.turns.due(bucket)
+        for shock, moved in self.shocks:
+            if shock == bucket:
+                rows = np.union1d(rows, np.nonzero(moved[self._underlying[self.listing.cell]])[0])
+        return rows
 
     def prices(self, bucket: int) -> Floats:
         """What every contract is worth in a bucket, $."""

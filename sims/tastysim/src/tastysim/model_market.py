@@ -26,7 +26,7 @@ from tastysim.model_listing import Expirations, Listing, Options, Rows, expirati
 from tastysim.model_paths import Paths
 from tastysim.model_schedule import Schedule
 from tastysim.model_surface import month_volatility
-from tastysim.model_trades import Flow, Shares, Trades, joined, of_contracts, of_shares
+from tastysim.model_trades import Flow, Trades, joined, of_contracts, of_shares
 
 Integers = npt.NDArray[np.int64]
 _CHUNK = 100_000
@@ -51,7 +51,7 @@ class ModelMarket:
         self.listed: tuple[Listed, ...] = self._universe.listed
         self._names = {each.symbol: index for index, each in enumerate(self.listed)}
         self.now, self.steps, self.listing = start, 0, 0
-        self._shares_of: tuple[int, Shares] | None = None
+        self._shares_of: dict[int, Trades] = {}
         self.trades = Trades.none()
         self._parts: list[Trades] = []
         first = model_hours.day_before_or_at(start, hours)
@@ -81,22 +81,23 @@ class ModelMarket:
         """Make the columns of the day and everything in them as of its first bucket."""
         listing, its, size = self._contracts, self._paths.block.its, len(self._contracts)
         self._columns = columns = Columns(size)
+        self._bucket = max(self._birth, its.start * BUCKETS)
         columns.open_interest[:] = self._interest
+        columns.last_size[:] = 1.0
         if self.hours is Hours.ALWAYS:  # a day without a night between has traded already when it begins
             columns.volume[:] = self._traded
-        if self._previous is not None:
-            columns.previous[:] = self._previous
+        previous = np.round(self._day.prices(self._bucket), 2) if self._previous is None else self._previous
+        columns.previous[:] = columns.last[:] = previous
         self._flow = Flow(self.seed, self._traded, its.minutes)
         self.rows, self.options = listing.rows, Options(listing)
         self.row_of, self.row_of_streamer = Rows(listing, streamer=False), Rows(listing, streamer=True)
         self.strike, self.is_call = listing.strike, listing.is_call
         self.expiration, self.expirations = Expirations(listing), expirations(its.day)
-        self._bucket = max(self._birth, its.start * BUCKETS)
         self._expose(columns)
         self.previous_close = self._history.last_close()
         every = np.arange(size)
         moment = self._bucket if target is None else target
-        last = np.maximum(self._day.turns.last(every, moment), self._bucket)
+        last = np.maximum(self._day.requoted(every, moment), self._bucket)
         self._requote(every, last)
         self._trade(self._bucket, moment)
         self._bucket = moment
@@ -107,7 +108,7 @@ class ModelMarket:
         self.bid, self.ask, self.bid_size, self.ask_size = columns.bid, columns.ask, columns.bid_size, columns.ask_size
         self.theoretical, self.iv, self.greeks = columns.theoretical, columns.iv, columns.greeks
         self.open_interest, self.volume = columns.open_interest, columns.volume
-        self.last, self.last_size, self.previous = columns.last, columns.last_size, columns.previous
+        self.last, self.last_size, self.previous_close_of = columns.last, columns.last_size, columns.previous
         self.day_open, self.day_high, self.day_low = columns.day_open, columns.day_high, columns.day_low
         self.quoted_at, self.traded_at = columns.quoted_at, columns.traded_at
 
@@ -138,11 +139,11 @@ class ModelMarket:
         """Go on within the day."""
         before, self._bucket = self._bucket, target
         if target == before + 1:
-            rows = self._day.turns.due(target)
+            rows = self._day.due(target)
             self._put(rows, target)
         else:
             every = np.arange(len(self._contracts))
-            last = self._day.turns.last(every, target)
+            last = self._day.requoted(every, target)
             rows = np.nonzero(last > before)[0]
             self._requote(rows, last[rows])
         self._trade(before, target)
@@ -191,7 +192,7 @@ class ModelMarket:
         ratio = (ratio[:, 0] / ratio[:, 1])[after.cell_underlying[after.cell[there]]]
         opened, shown = np.zeros(len(after)), np.full(len(after), np.nan)
         opened[there] = np.round(interest[here] * ratio)
-        shown[there] = closing[here] / ratio
+        shown[there] = np.round(closing[here] / ratio, 2)
         self._open_day(after, opened, shown)
 
     def _years(self, its: TradingDay) -> float:
@@ -214,21 +215,33 @@ class ModelMarket:
         bucket, its = self._bucket, self._paths.block.its
         spot, _ = self._paths.at(np.array([bucket]))
         self.spot, self.volatility = spot[0], self._month_volatility(bucket)
-        self.spot_open, self.spot_high, self.spot_low = self._paths.day_range(bucket)
-        whole, part = divmod(bucket - its.start * BUCKETS, BUCKETS)
+        self.day_open_spot, self.day_high_spot, self.day_low_spot = self._paths.day_range(bucket)
+        whole = bucket // BUCKETS - its.start
         self.day_volume = self._paths.block.volume[min(whole, its.minutes)].copy()
         if whole < its.minutes:
-            found = self._shares(whole)
-            seen = found.bucket <= part
-            self.day_volume += np.bincount(found.underlying[seen], found.size[seen], len(self.listed))
+            found = self._shares(whole).within(0, bucket)
+            self.day_volume += np.bincount(found.underlying, found.size, len(self.listed))
+        self.last_spot, self.last_size_spot = self._last_shares(whole)
 
-    def _shares(self, minute: int) -> Shares:
+    def _last_shares(self, minute: int) -> tuple[Floats, Floats]:
+        """Price and size of the last trade of each underlying, of this minute or the one before it."""
+        price, size = np.round(self.spot, 2), np.full(len(self.listed), 100.0)
+        for each in range(max(0, minute - 1), min(minute, self._paths.block.its.minutes - 1) + 1):
+            seen = self._shares(each).within(0, self._bucket)
+            price[seen.underlying], size[seen.underlying] = seen.price, seen.size
+        return price, size
+
+    def _shares(self, minute: int) -> Trades:
         """Trades of shares in a minute of this day."""
         block = self._paths.block
         at = block.its.start + minute
-        if self._shares_of is None or self._shares_of[0] != at:
-            self._shares_of = at, self._flow.shares(at, block.volume[minute + 1] - block.volume[minute])
-        return self._shares_of[1]
+        if at not in self._shares_of:
+            while len(self._shares_of) > 2:
+                self._shares_of.pop(next(iter(self._shares_of)))
+            shares = self._flow.shares(at, block.volume[minute + 1] - block.volume[minute])
+            spot, _ = self._paths.at(np.arange(at * BUCKETS, (at + 1) * BUCKETS))
+            self._shares_of[at] = of_shares(shares, at, spot)
+        return self._shares_of[at]
 
     def _trade(self, before: int, target: int) -> None:
         """Trades after one bucket up to another. `trades` keeps the last minutes of a long step."""
@@ -236,15 +249,10 @@ class ModelMarket:
         first, last = (before + 1) // BUCKETS, min(target // BUCKETS, its.end - 1)
         for start in range(first, last + 1, _MINUTES_TOGETHER):
             minutes = range(start, min(start + _MINUTES_TOGETHER, last + 1))
-            found = [self._contract_trades(minutes, before, target)]
+            found = self._contract_trades(minutes, before, target)
             if minutes.stop == last + 1:
-                found += [of_shares(self._shares(each - its.start), each, self._spots(each)) for each in minutes]
-                found[1:] = [each.within(before, target) for each in found[1:]]
-                self._parts = found
-
-    def _spots(self, minute: int) -> Floats:
-        spot, _ = self._paths.at(np.arange(minute * BUCKETS, (minute + 1) * BUCKETS))
-        return spot
+                shares = [self._shares(each - its.start).within(before, target) for each in minutes]
+                self._parts = [found, *shares]
 
     def _contract_trades(self, minutes: range, before: int, target: int) -> Trades:
         prints = [self._flow.contracts(minute) for minute in minutes]
@@ -258,7 +266,7 @@ class ModelMarket:
             bid, ask = self._columns.bid[found.row], self._columns.ask[found.row]
         else:
             birth = max(self._birth, self._paths.block.its.start * BUCKETS)
-            quoted = np.maximum(self._day.turns.last(found.row, found.time_ms // 250), birth)
+            quoted = np.maximum(self._day.requoted(found.row, found.time_ms // 250), birth)
             _, book = self._day.fair(found.row, quoted)
             bid, ask = book.bid, book.ask
         found = found.priced(bid, ask)

@@ -2,7 +2,7 @@
 
 A contract comes up every `period` buckets, at a place of its own; when it does it is requoted with a chance of one in
 two, at the latest every fourth time. So gaps between quotes are irregular, and the last requote before any instant is
-found by looking at four buckets at most.
+found by looking at four buckets at most. Where a price jumps, all its contracts are requoted in that bucket.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from tastysim.counters import Floats, Words, mix, normal, uniform
 from tastysim.listed import Listed
 
 Integers = npt.NDArray[np.int64]
-PERIODS = (2, 8, 24)
-"""Buckets between the turns of a contract: near the money, around it, in the wings."""
+PERIODS, _NEARER = (3, 8, 24, 64), (0.35, 0.9, 1.8)
+"""Buckets between the turns of a contract, by its distance from the money in standard deviations to expiration."""
 CROWDED = 20_000
 """Contracts from which on turns come less often, so that no step costs more."""
 _CHANCE, _FORCED = 0.5, 4
 _TURN, _SPREAD, _LEAN, _BID_SIZE, _ASK_SIZE = 11, 12, 13, 14, 15
 _FIXED, _OF_VALUE, _OF_VEGA = (
-    np.array(each) for each in ((0.004, 0.007, 0.02, 0.04), (0.0006, 0.004, 0.012, 0.03), (0.006, 0.025, 0.08, 0.2))
+    np.array(each) for each in ((0.003, 0.007, 0.02, 0.04), (0.0003, 0.004, 0.012, 0.03), (0.004, 0.025, 0.08, 0.2))
 )
 """Half the spread by tier: $; share of the value; per $ of vega a volatility point."""
 _NOISE, _LEANS = 0.12, 0.4
@@ -38,7 +38,7 @@ class Turns:
         """distance: of each strike from the price, in standard deviations to expiration."""
         scale = max(1, -(-len(ids) // CROWDED))
         self.ids = ids
-        kind = np.digitize(distance, (0.7, 1.6))
+        kind = np.digitize(distance, _NEARER)
         self.period = (np.array(PERIODS, dtype=np.int64) * scale)[kind].astype(np.uint16)
         self.phase = (ids % self.period).astype(np.uint16)
         self._order, self._starts = [], []

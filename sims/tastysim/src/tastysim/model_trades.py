@@ -17,7 +17,7 @@ SALE_CONDITIONS = ("I", "S", "f", "g", "u")
 EXCHANGES = ("C", "Q", "N", "A", "X", "Z", "E", "I", "J", "B", "W")
 SHARE_CONDITIONS = ("@", "F", "I")
 """Regular, sweep, odd lot."""
-RATE_A_SECOND, RATE_MAX = 0.0008, 40.0
+RATE_A_SECOND, RATE_MAX = 0.0012, 40.0
 """Trades a second for each listed contract; no more than so many in all."""
 SHARE_TRADES = 6
 """Trades of an underlying that a minute's volume comes in."""

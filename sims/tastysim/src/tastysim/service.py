@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from decimal import Decimal
 
 from fastapi import FastAPI, Request, Response, WebSocket
@@ -27,6 +26,7 @@ from tastysim.fills import FillDesk
 from tastysim.followers import FollowedMarket
 from tastysim.live import Live, unpriced, when_priced
 from tastysim.market import Market, ModelMarket
+from tastysim.model_kept import keeper, resumed
 from tastysim.orders import Refusal
 from tastysim.recording import Recording
 from tastysim.rest import routes
@@ -43,14 +43,15 @@ _CODES = {401: "unauthorized", 403: "not_permitted", 404: "not_found", 405: "not
 
 def build(settings: SimSettings) -> FastAPI:
     """The application. The market moves and orders match while it is served. Raises ChainFileError for a bad file."""
-    own = _market(settings)
+    store = Store(settings.data_dir)
+    own = _market(settings, store)
     live, market = own if isinstance(own, Live) else None, FollowedMarket(own)
     desk = FillDesk(
         market.now, settings.seed, Behaviour.parse(settings.fills), orders_choose=settings.orders_choose_fills,
         quote_max_age_seconds=settings.quote_max_age_seconds,
     )  # fmt: skip
     terms = None if settings.terms is None else read_terms(settings.terms)
-    brokerage = ShownBrokerage(market, Store(settings.data_dir), settings.account, settings.cash, desk, terms)
+    brokerage = ShownBrokerage(market, store, settings.account, settings.cash, desk, terms)
     tokens = Tokens(settings)
     feed = Feed(market, tokens.may_stream_until, BROKER_LIMITS if settings.stream_limits else None)
     stream = AccountStream(lambda token: tokens.scopes(token) is not None, brokerage.brokers.__contains__)
@@ -59,10 +60,17 @@ def build(settings: SimSettings) -> FastAPI:
     scenario = load(settings.scenario) if settings.scenario else None
 
     decide = faults.step(brokerage.step)
+    keep = keeper(settings, store, own) if isinstance(own, ModelMarket) else None
+
+    def after() -> None:
+        feed.tick()
+        if keep is not None:
+            keep()
+
     clock = Clock(
         market, decide if live is None else when_priced(live, brokerage, decide), brokerage.works,
         interval=settings.step_ms / 1000, speed=settings.speed, grid=settings.grid_seconds, paused=settings.paused,
-        skip_closed=settings.skip_closed, real_time=live is not None, after=feed.tick,
+        skip_closed=settings.skip_closed, real_time=live is not None, after=after,
     )  # fmt: skip
 
     @asynccontextmanager
@@ -130,7 +138,7 @@ def build(settings: SimSettings) -> FastAPI:
     return app
 
 
-def _market(settings: SimSettings) -> Market:
+def _market(settings: SimSettings, store: Store) -> Market:
     """The model, or a market from outside, whose module is read only when it is wanted."""
     kind = settings.market.partition(":")[0]
     if kind == "replay-minutes":
@@ -145,7 +153,7 @@ def _market(settings: SimSettings) -> Market:
         from tastysim.replay import ReplayMarket
 
         return ReplayMarket(Recording.parse(settings.market))
-    return ModelMarket(settings.seed, datetime.now(UTC))
+    return resumed(settings, store)
 
 
 def _trades(request: Request) -> bool:

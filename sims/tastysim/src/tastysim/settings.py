@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tastysim.behaviour import Behaviour
+from tastysim.listed import Universe
 from tastysim.terms import read_terms
 
 PREFIX = "TT_TASTYSIM_"
@@ -24,6 +26,10 @@ class SimSettings(BaseModel):
     market: str = Field("model", pattern=r"^(model|replay:.+|replay-minutes:.+|bus:.+)$")
     """`model`; `replay:FILE`, `replay-minutes:FILE`, each with `@YYYY-MM-DD` or `@FIRST..LAST`; or `bus:NATS_URL`."""
     seed: int = 7
+    universe: str = "default"
+    """What the model lists: `default`, `500` or `500x2000` (underlyings × contracts); `+index` and `+daily` add."""
+    hours: Literal["always", "exchange"] = "always"
+    """When the model trades: at any hour, or in the exchange's sessions."""
     speed: float = Field(1.0, gt=0, le=100_000)
     """Market seconds per second."""
     paused: bool = False
@@ -71,6 +77,10 @@ def load(environ: Mapping[str, str] = os.environ) -> SimSettings:
         raise SystemExit(f"{name} is {shown}: {first['msg']}") from None
     except ValueError as error:
         raise SystemExit(f"{PREFIX}FILLS: {error}") from None
+    try:
+        Universe.parse(found.universe, found.seed)
+    except ValueError as error:
+        raise SystemExit(f"{PREFIX}UNIVERSE: {error}") from None
     try:
         if found.terms is not None:
             read_terms(found.terms)
