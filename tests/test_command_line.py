@@ -110,6 +110,19 @@ def test_sim_starts_on_a_free_port_and_prints_working_credentials(tmp_path: Path
             process.wait(10)
 
 
+def test_sim_reads_a_scenario_before_it_starts(tmp_path: Path) -> None:
+    """One line names the file, the line and the field, or the scenarios there are; nothing is started."""
+    file = tmp_path / "mine.toml"
+    file.write_text('[[fault]]\nkind = "drop_frames"\ncolour = 1\n')
+    bad = run("sim", "--data", str(tmp_path), "--scenario", str(file))
+    assert bad.returncode == 1
+    assert "mine.toml, line 3" in bad.stderr
+    assert "colour is 1" in bad.stderr
+    missing = run("sim", "--data", str(tmp_path), "--scenario", "good-day")
+    assert missing.returncode == 1
+    assert "bad-day" in missing.stderr
+
+
 def test_doctor_starts_every_server_and_advises(tmp_path: Path) -> None:
     """Each finding that is not fine says what to do; the throw-away folder is gone afterwards."""
     answer = run("doctor", "--data", str(tmp_path), "--json")

@@ -122,6 +122,9 @@ def sim(
     speed: Annotated[float, typer.Option(min=0.1, max=1000.0, help="Market seconds per second.")] = 1.0,
     seed: Annotated[int | None, typer.Option(help="Seed of the market.")] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="A free one is found when it is taken.")] = 8420,
+    scenario: Annotated[
+        str | None, typer.Option(help="What goes wrong when: a TOML file, or bad-day, order-path, feed.")
+    ] = None,
 ) -> None:
     """Start the broker simulator alone, for any software that speaks the tastytrade API."""
     from tastytrades.stack import Options, tastysim_environment
@@ -133,6 +136,8 @@ def sim(
         "TT_BROKER_REFRESH_TOKEN": runtime.secret(folder, "sim-refresh-token"),
     }
     environment = tastysim_environment(Options(folder, market, speed, seed), chosen, dict(os.environ), credentials)
+    if scenario is not None:
+        environment["TT_TASTYSIM_SCENARIO"] = _scenario(scenario)
     text = (
         f"REST            http://127.0.0.1:{chosen}\n"
         f"account stream  ws://127.0.0.1:{chosen}/streamer\n"
@@ -145,6 +150,17 @@ def sim(
     console.print(Panel(text, title="tastysim", expand=False), highlight=False)
     sys.stdout.flush()
     os.execve(sys.executable, [sys.executable, "-m", "tastysim"], environment)
+
+
+def _scenario(where: str) -> str:
+    """A scenario that can be read."""
+    from tastysim.scenario import ScenarioError, load
+
+    try:
+        load(where)
+    except ScenarioError as error:
+        raise RuntimeFault(f"--scenario: {error}") from None
+    return where
 
 
 @app.command()
