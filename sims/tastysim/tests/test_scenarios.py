@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -134,6 +135,15 @@ def test_every_kind_survives_its_own_json(kind: str) -> None:
     fault = read_fault({"kind": kind, "name": "n", "times": 2, **needed, **more})
     assert read_fault(fault.body()) == fault
     assert KINDS[kind].__doc__
+
+
+def test_the_documentation_names_every_kind_and_field() -> None:
+    """And its example is a scenario."""
+    text = (Path(__file__).parents[3] / "docs" / "simulator-faults.md").read_text()
+    named = set(re.findall(r"`([a-z_]+)`", text))
+    assert set(KINDS) <= named
+    assert {name for kind in KINDS.values() for name in kind.model_fields} - {"kind"} <= named
+    assert len(parse(text.split("```toml")[1].split("```")[0], "example").entries) == 3
 
 
 def test_times_without_zone_are_utc() -> None:
