@@ -44,6 +44,7 @@ from tastysim.faults import (
     LateLegFills,
     RefuseLogin,
     RejectOrder,
+    RequestFault,
     ResetAfter,
     ResetBefore,
     SkewClock,
@@ -151,6 +152,28 @@ async def test_an_order_that_was_taken_and_not_acknowledged_is_unknown_and_found
     assert faults.told(account, "submitted") == ["submitted"]
     [strike] = faults.strikes(account)
     assert (strike["order-id"], strike["external-identifier"], strike["kind"]) == (found[0].id, "lost", fault.kind)
+    await assert_books(hasty, account)
+
+
+@pytest.mark.parametrize("fault", [HoldResponse(), ErrorAfter(), ResetAfter()])
+async def test_a_replacement_and_a_cancellation_without_an_answer_are_unknown_and_done_once(
+    faults: FaultsOf, hasty: TastyClient, account: str, fault: RequestFault
+) -> None:
+    """The links between the old order and the new one tell what became of it."""
+    placed = await hasty.submit(account, await resting(hasty, "first"))
+    for method in ("PUT", "DELETE"):
+        faults.install(fault.model_copy(update={"account": account, "method": method, "path": "*", "times": 1}))
+    with pytest.raises(UnknownOutcomeError):
+        await hasty.replace(account, placed.id, await resting(hasty, "second"))
+    old = await hasty.order(account, placed.id)
+    assert old.status is OrderStatus.CANCELLED
+    assert old.replacing_order_id is not None
+    with pytest.raises(UnknownOutcomeError):
+        await hasty.cancel(account, old.replacing_order_id)
+    new = await hasty.order(account, old.replacing_order_id)
+    assert (new.status, new.replaces_order_id) == (OrderStatus.CANCELLED, placed.id)
+    done = faults.told(account, "submitted", "replaced", "cancelled")
+    assert done == ["submitted", "submitted", "replaced", "cancelled"]
     await assert_books(hasty, account)
 
 
