@@ -5,15 +5,17 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from executor.domain.comparing import disagreements
-from executor.domain.pricing import Book, WalkRules, next_price, start_price, timed_out, walk_due
+from executor.domain.pricing import Book, Pace, WalkRules, grid_of, next_price, start_price, timed_out, walk_due
 from executor.domain.reading import STATE_OF, must_cancel
+from executor.settings import ExecutorSettings
 from optionmath.ticks import PENNY
 from schemas.account import GateMode
 from schemas.trade import Purpose
+from strategies.fill_model import Walk
 from tastyclient import OrderStatus
 
 RULES = WalkRules(steps=4, step_seconds=10, final_pct_of_spread=100)
@@ -94,5 +96,53 @@ def test_every_status_of_the_broker_has_a_state() -> None:
     assert STATE_OF.keys() == {status.value for status in OrderStatus}
 
 
-def test_disagreements_name_both_sides() -> None:
-    assert disagreements({"A": 1, "B": -2}, {"A": 1, "C": 3}) == {"B": (-2, 0), "C": (0, 3)}
+def test_the_walk_rests_where_the_fill_model_says() -> None:
+    """The declared walk and the one that is worked are the same schedule."""
+    rules = WalkRules(steps=7, step_seconds=10, final_pct_of_spread=75)
+    declared = Walk(steps=7, step_seconds=10, final_share=0.75).shares
+    assert [float(rules.share(step)) for step in range(8)] == pytest.approx(list(declared))
+    assert rules.share(99) == Decimal("0.75")
+
+
+def test_every_price_of_an_index_spread_is_on_its_nickels() -> None:
+    """Combination orders of the SPX complex trade in nickels, whatever the ticks of its single contracts."""
+    grid = grid_of("SPXW", 2, (), Decimal("0.01"))
+    price = start_price(book("1.23", "1.01"), Decimal("1.02"), grid)
+    assert price == Decimal("1.25")
+    assert next_price(price, Decimal("1.02"), grid, 4, book("1.23", "1.01"), RULES) == Decimal("1.05")
+
+
+def test_a_single_contract_walks_on_the_broker_s_own_ticks() -> None:
+    """Pennies below $3, nickels from there: the grid changes under the walk."""
+    sizes = [(Decimal(3), Decimal("0.01")), (None, Decimal("0.05"))]
+    grid = grid_of("AAPL", 1, sizes, Decimal("0.01"))
+    assert start_price(book("-3.02", "-3.20"), Decimal("-4"), grid) == Decimal("-3.00")
+    assert next_price(Decimal("-2.99"), Decimal("-4"), grid, 1, book("-2.99", "-3.15"), RULES) == Decimal("-3.00")
+    assert next_price(Decimal("-3.00"), Decimal("-4"), grid, 2, book("-2.99", "-3.15"), RULES) == Decimal("-3.05")
+
+
+def test_without_the_broker_s_ticks_the_idea_s_own_tick_counts() -> None:
+    assert grid_of("AAPL", 1, (), Decimal("0.05")).tick_at(Decimal(1)) == Decimal("0.05")
+
+
+def test_a_worst_price_between_two_ticks_is_not_crossed() -> None:
+    grid = grid_of("SPX", 4, (), Decimal("0.05"))
+    assert next_price(Decimal("1.10"), Decimal("1.03"), grid, 4, book("1.10", "0.80"), RULES) == Decimal("1.05")
+
+
+def test_nothing_is_priced_from_a_book_that_is_old_locked_or_crossed() -> None:
+    assert book("1.20", "1.00").tradable(15)
+    assert not Book(Decimal("1.20"), Decimal("1.00"), 15.1).tradable(15)
+    assert not book("1.00", "1.00").tradable(15)
+    assert not book("1.00", "1.10").tradable(15)
+    assert not book("NaN", "1.10").tradable(15)
+
+
+def test_a_speedy_walk_is_over_before_a_patient_one_takes_its_second_step() -> None:
+    settings = ExecutorSettings()
+    speedy, patient = settings.walk(Pace.SPEEDY), settings.walk(Pace.PATIENT)
+    assert speedy.steps * speedy.step_seconds < patient.step_seconds
+    assert patient.share(patient.steps) < speedy.share(speedy.steps)
+    assert all(
+        each.steps * each.step_seconds < settings.order_timeout_seconds for each in (speedy, settings.walk(), patient)
+    )

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import col, select
+from sqlmodel import col, func, select
 
 from ledger.claims import ClaimRefusal, Permit, claim
 from ledger.journal import event_of, external_identifier, get, intent_id_of, legs_of, propose, record
@@ -38,6 +38,8 @@ async def child(
     session: AsyncSession, parent: Intent, intent_id: str, limit_price: Decimal, valid_until: datetime, producer: str
 ) -> Intent:
     """The next price step: an intent of its own that will replace the parent's order. It takes over the reservation."""
+    newest = select(func.max(Intent.walk_step)).where(Intent.root_intent_id == parent.root_intent_id)
+    last_step = (await session.execute(newest)).scalar_one()  # a step that failed leaves its number used
     now = datetime.now(UTC)
     values = parent.model_dump(
         exclude={
@@ -49,7 +51,7 @@ async def child(
     values |= {
         "intent_id": intent_id,
         "parent_intent_id": parent.intent_id,
-        "walk_step": parent.walk_step + 1,
+        "walk_step": last_step + 1,
         "limit_price": limit_price,
         "state": IntentState.APPROVED.value,
         "valid_until": valid_until,

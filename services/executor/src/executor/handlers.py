@@ -84,7 +84,7 @@ class Executor:
         self.cancels = Cancels(self.desk, Observer(self.desk))
         proposals = Proposals(self.desk)
         self.sender = Sender(self.desk, self.cancels)
-        self.walker = Walker(self.desk, self.sender, self.cancels, proposals)
+        self.walker = Walker(self.desk, self.sender, self.cancels)
         self.lookups = Lookups(self.desk, self.cancels)
         self.reconciler = Reconciler(self.desk, self.cancels, self.lookups)
         self.surroundings = Surroundings(self.desk)

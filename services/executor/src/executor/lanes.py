@@ -94,6 +94,8 @@ class Lane:
     mid_at_send: dict[str, object] = field(default_factory=dict)
     extended: set[str] = field(default_factory=set)
     """Walks that work for a second time-out."""
+    unwinding: set[str] = field(default_factory=set)
+    """Orders whose small fill is to be closed once they have ended."""
     uneven_since: dict[str, float] = field(default_factory=dict)
     proposed: set[str] = field(default_factory=set)
     """Repairs and unwindings that were proposed."""

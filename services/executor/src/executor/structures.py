@@ -12,6 +12,7 @@ from executor.domain.partials import Shape, excess, shape_of
 from executor.lanes import Lane
 from executor.proposals import Proposals
 from ledger import fills, intents
+from schemas.orders import TERMINAL_STATES, IntentState
 
 
 @dataclass(slots=True)
@@ -48,5 +49,16 @@ class Structures:
                 key = f"{identity}-{attempt}"
                 if key not in lane.proposed and await self.proposals.repair(lane, intent, extra, attempt):
                     lane.proposed.add(key)
+        await self._unwind(lane)
         lane.hung = hung
         metrics.hung.labels(lane.account_number).set(len(hung))
+
+    async def _unwind(self, lane: Lane) -> None:
+        """Propose to close the small fills of orders that have ended."""
+        for identity in list(lane.unwinding):
+            async with transaction(self.desk.engine) as session:
+                intent = await intents.get(session, identity)
+            if IntentState(intent.state) not in TERMINAL_STATES:
+                continue
+            if intent.filled_quantity == intent.quantity or await self.proposals.unwind(lane, intent):
+                lane.unwinding.discard(identity)

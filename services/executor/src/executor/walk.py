@@ -14,7 +14,6 @@ from executor.domain.partials import AtTimeOut, at_time_out
 from executor.domain.pricing import WalkRules, next_price, timed_out, walk_due
 from executor.lanes import Lane
 from executor.observe import sent_at
-from executor.proposals import Proposals
 from executor.quotes import book_of, grid_for
 from executor.submit import Sender, body_hash, new_order
 from ledger.intents import ClaimRefusal
@@ -33,7 +32,6 @@ class Walker:
     desk: Desk
     sender: Sender
     cancels: Cancels
-    proposals: Proposals
 
     def rules(self, intent: Intent) -> WalkRules:
         """The walk of an intent: by its purpose."""
@@ -76,7 +74,8 @@ class Walker:
         lane.cancel_roots.add(intent.root_intent_id)
         await self.cancels.cancel(lane.account_number, str(intent.broker_order_id), "timeout")
         if found is AtTimeOut.UNWIND:
-            await self.proposals.unwind(lane, intent)
+            # how much there is to unwind is known when the cancellation has come through
+            lane.unwinding.add(intent.intent_id)
 
     async def step(self, lane: Lane, parent: Intent, rules: WalkRules) -> None:
         """Move a working order's limit one step towards natural: a child intent replaces it at the broker."""
