@@ -9,9 +9,11 @@ from enum import StrEnum
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ledger import gate, lease
+from ledger import gate, lease, reservations
+from ledger.exposure import Refusal
 from ledger.journal import external_identifier, get, record
 from ledger.tables import Intent
+from schemas.account import GateMode, KillScope
 from schemas.orders import IntentState
 from schemas.trade import Purpose
 
@@ -25,6 +27,14 @@ class ClaimRefusal(StrEnum):
     TAKEN = "taken"
     """Not approved any more: another claim was first, or it was withdrawn."""
     EXPIRED = "expired"
+    UNKNOWN_ORDERS = "unknown_orders"
+    """Orders of the strategy or the account whose fate is unknown."""
+    LIMIT = "limit"
+    """A hard limit would be exceeded, with everything held and reserved."""
+    THROTTLE = "throttle"
+    """Too many messages: ask again."""
+    REPEATED = "repeated"
+    """Automation has opened the same too often: the strategy stops until a person lets it run (`stop_repeating`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +54,7 @@ async def claim(
     producer: str,
     limit_price: Decimal | None = None,
 ) -> Permit | ClaimRefusal:
-    """Give the only send permit of an intent, under the gate, the lease and a compare-and-set.
+    """Give the only send permit of an intent, under the gate, the lease, the hard limits and a compare-and-set.
 
     limit_price: the price that will be sent when it is not the approved one; never below the intent's worst price.
 
@@ -66,6 +76,10 @@ async def claim(
     price = intent.limit_price if limit_price is None else limit_price
     if price < intent.worst_price:
         raise ValueError(f"a limit of {price} is past the worst price {intent.worst_price} of intent {intent_id}")
+    refusal = await reservations.recheck(session, intent)
+    session.info[_DETAIL] = refusal
+    if refusal is not None:
+        return _kind(refusal)
     await record(
         session,
         intent,
@@ -79,3 +93,32 @@ async def claim(
         root_submitted_at=intent.root_submitted_at or now,
     )
     return Permit(intent)
+
+
+_DETAIL = "ledger.refusal"
+
+
+def detail(session: AsyncSession) -> Refusal | None:
+    """Which limit or throttle refused the last claim of this session, with value and limit."""
+    found: Refusal | None = session.info.get(_DETAIL)
+    return found
+
+
+def _kind(refusal: Refusal) -> ClaimRefusal:
+    if refusal.limit.startswith("messages_"):
+        return ClaimRefusal.THROTTLE
+    if refusal.limit.endswith("_opens_per_day") or refusal.limit.startswith("repeated_"):
+        return ClaimRefusal.REPEATED
+    return ClaimRefusal.UNKNOWN_ORDERS if refusal.limit == "unknown_orders_max" else ClaimRefusal.LIMIT
+
+
+async def stop_repeating(session: AsyncSession, intent: Intent, producer: str) -> bool:
+    """Stop a strategy whose claim was refused as REPEATED, until a person resumes it; False when it is stopped already.
+
+    In a transaction of its own, after the claim's: the claim holds the gate's rows shared.
+    """
+    why = f"opened {intent.underlying_symbol} {intent.spread_type} as often as it may by itself"
+    change = await gate.tighten(
+        session, KillScope.STRATEGY, intent.strategy_id, GateMode.HALT_OPENS, "ledger", why, producer
+    )
+    return change.changed
