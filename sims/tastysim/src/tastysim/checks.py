@@ -56,7 +56,7 @@ def _leg(market: Market, leg: Any, held: Collection[str]) -> dict[str, Any]:
     if kind not in ("Equity Option", "Equity") or not listed:
         raise preflight("instrument_validation_failed", f"Instrument {symbol!r} is not active.")
     quantity = _decimal(leg.get("quantity"), "legs.quantity")
-    if leg.get("action") not in SIGNS or quantity is None or quantity <= 0 or quantity != int(quantity):
+    if str(leg.get("action")) not in SIGNS or quantity is None or quantity <= 0 or quantity != int(quantity):
         raise invalid("legs", "action or quantity")
     return {"symbol": symbol, "action": leg["action"], "quantity": int(quantity), "instrument-type": kind}
 

@@ -77,7 +77,10 @@ def _own(market: FollowedMarket, brokerage: Brokerage, tokens: Tokens) -> APIRou
     @api.put("/sim/accounts/{number}/trading-status")
     async def restrict(request: Request, number: str) -> Response:
         broker = brokerage.broker(number)
-        broker.set_flags(dict(await body_of(request)))
+        body = await body_of(request)
+        if not isinstance(body, dict):
+            raise Refusal(400, "invalid_request", "The request is not a JSON object")
+        broker.set_flags(body)
         status = shapes.trading_status(broker)
         brokerage.notify("TradingStatus", status)
         return one(request, status)
@@ -94,8 +97,10 @@ def _own(market: FollowedMarket, brokerage: Brokerage, tokens: Tokens) -> APIRou
     async def consent(request: Request) -> Response:
         """Somebody allows a client: the code that the consent page would hand to its redirect."""
         body = await body_of(request)
+        if not isinstance(body, dict) or not isinstance(body.get("redirect-uri"), str):
+            raise invalid("redirect-uri", "is missing")
         try:
-            code = tokens.consent(str(body["redirect-uri"]), str(body.get("scope", "read trade")))
+            code = tokens.consent(body["redirect-uri"], str(body.get("scope", "read trade")))
         except LoginRefused as refusal:
             return json_response(refusal.body, refusal.status)
         return one(request, {"code": code}, 201)
