@@ -36,6 +36,8 @@ from tastysim.faults_skew import skewed
 
 _ACCOUNT, _ORDER = re.compile(r"/accounts/([^/]+)"), re.compile(r"/accounts/[^/]+/orders/(\d+)$")
 _HTML = b"<html><head><title>%d</title></head><body><center><h1>%d</h1></center><hr></body></html>"
+_GONE_SECONDS = 0.02
+"""Until the server has noticed that a connection is gone and asks for no answer."""
 _SUPPORT = "An internal server error occurred. Please contact support. Reference: sim"
 
 
@@ -238,6 +240,7 @@ def _again(body: bytes, receive: Receive) -> Receive:
 
 async def _reset(send: Send) -> None:
     reset(transport_of(send))
+    await asyncio.sleep(_GONE_SECONDS)
 
 
 def _error(status: int, error: dict[str, str]) -> Callable[[Send], Awaitable[None]]:
