@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import nats
+import psutil
 import pytest
 from faststream.nats import NatsBroker
 from opentelemetry import trace
@@ -294,6 +295,7 @@ async def test_a_frozen_server_is_not_ready_though_it_looks_connected(own_server
     await made.connect()
     try:
         own_server.process.send_signal(signal.SIGSTOP)
+        await eventually(lambda: psutil.Process(own_server.process.pid).status() == psutil.STATUS_STOPPED)
         assert raw_client(made).is_connected
         (reason,) = await _reasons(Service(Settings(), broker=made))
         assert reason.startswith("nats: no answer")
