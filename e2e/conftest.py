@@ -159,7 +159,7 @@ def broker_fills(history: list[dict[str, Any]]) -> dict[tuple[str, str, str], in
     return {
         (str(event["order-id"]), fill["symbol"], fill["fill-id"]): signed(fill, event["legs"])
         for event in history
-        for fill in event["fills"]
+        for fill in event.get("fills", ())
     }
 
 

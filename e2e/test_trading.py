@@ -65,7 +65,7 @@ async def test_a_raw_message_stops_everything(system: System) -> None:
     assert committed.timestamp() - sent_at < 2  # type: ignore[attr-defined]
 
     async def nothing_works() -> bool:
-        working = {event["order-id"]: event["status"] for event in system.history()}
+        working = {event["order-id"]: event["status"] for event in system.history() if "fills" in event}
         return "Live" not in working.values()
 
     await eventually(nothing_works, timeout=15)
