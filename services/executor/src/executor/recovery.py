@@ -92,6 +92,7 @@ class Recovery:
             await self._step(lane, 9, self._reservations)
         except StoppedError as error:
             lane.stage, lane.reason = Stage.STOPPED, str(error)
+            self.surroundings.judge(lane)
             metrics.recoveries.labels("stopped").inc()
             await self.desk.alarm(lane.account_number, "stopped_here", lane.account_number, str(error))
         except SQLAlchemyError as error:
@@ -329,5 +330,5 @@ def stream_of(desk: Desk, lane: Lane, recovery: Recovery) -> AccountStream:
 
     return AccountStream(
         desk.settings.broker_streamer_url, [lane.account_number], desk.client.access_token,
-        lane.notifications.put_nowait, status, resync=resync,
+        lane.notifications.put_nowait, status, resync=resync, on_refused=desk.client.forget_access_token,
     )  # fmt: skip
