@@ -149,3 +149,15 @@ def faults(address: str) -> Iterator[FaultsOf]:
     yield found
     found.http.delete("/sim/faults").raise_for_status()
     found.http.close()
+
+
+@pytest.fixture
+async def sdk_session(address: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
+    """The PyPI package `tastytrade`, unmodified, logged in here: it has its addresses as constants."""
+    session_module, streamer_module = (
+        pytest.importorskip(f"tastytrade.{name}") for name in ("session", "streamer")
+    )  # fmt: skip
+    monkeypatch.setattr(session_module, "API_URL", address)
+    monkeypatch.setattr(streamer_module, "STREAMER_URL", address.replace("http", "ws"))
+    async with session_module.Session("demo-client-secret", "demo-refresh-token") as found:
+        yield found

@@ -6,7 +6,7 @@ import json
 import secrets
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -27,6 +27,7 @@ _LIVE_ONLY = (
     "maintenance-excess", "pending-margin-interest", "buying-power-adjustment", "buying-power-adjustment-effect",
     "effective-cryptocurrency-buying-power", "updated-at",
 )  # fmt: skip
+ALERT_LIFE = timedelta(days=365)
 ALERT_FIELDS = ("Last", "Bid", "Ask", "IV")
 
 
@@ -156,6 +157,7 @@ class Brokerage:
             "dx-symbol": body.get("dx-symbol") or symbol, "field": body["field"], "operator": body["operator"],
             "instrument-type": "Equity Option" if symbol in self.market.row_of else "Equity", "threshold": threshold,
             "threshold-numeric": threshold, "provider": "SIM", "created-at": stamp(now),
+            "expires-at": stamp(_expiry(body.get("expires-at"), now)),
         }  # fmt: skip
         self.alerts[found["alert-external-id"]] = found
         self.store.put("alerts", found["alert-external-id"], found)
@@ -169,14 +171,15 @@ class Brokerage:
 
     def _watch(self, now: datetime) -> None:
         for identity, alert in self.alerts.items():
-            if "triggered-at" in alert:
+            expires = datetime.fromisoformat(alert.get("expires-at", stamp(now)))
+            if "triggered-at" in alert or expires < now:
                 continue
             value = self._observed(alert["symbol"], alert["field"])
             limit = float(alert["threshold"])
             if value > limit if alert["operator"] == ">" else value < limit:
                 alert |= {"triggered-at": stamp(now), "completed-at": stamp(now)}
                 self.store.put("alerts", identity, alert)
-                self.notify("QuoteAlert", alert)
+                self.notify("QuoteAlert", alert | {"expires-at": int(expires.timestamp() * 1000)})
 
     def _observed(self, symbol: str, name: str) -> float:
         """What the book says now; NaN when it says nothing, which triggers nothing."""
@@ -189,6 +192,17 @@ class Brokerage:
             return float(market.volatility[index])
         bid, ask = market.spot_quote(index)
         return {"Bid": bid, "Ask": ask, "Last": float(market.spot[index])}[name]
+
+
+def _expiry(text: Any, now: datetime) -> datetime:
+    """Until when an alert is watched: as asked, or for a year. Raises Refusal."""
+    if text is None:
+        return now + ALERT_LIFE
+    try:
+        found = datetime.fromisoformat(str(text))
+    except ValueError:
+        raise invalid("expires-at", "is not a date-time") from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _candle(number: str, minute: int, values: list[Decimal]) -> tuple[str, int, str, str, str, str]:

@@ -70,7 +70,8 @@ def option(market: FollowedMarket, row: int, underlying: str) -> dict[str, Any]:
     each = market.options[row]
     root = each.root_symbol
     settlement = settlement_of(root, each.expiration)
-    ends = settles_at(each.expiration, settlement)
+    stops = stops_trading_at(root, each.expiration)
+    ends = max(stops, settles_at(each.expiration, settlement))
     return {
         "active": True, "days-to-expiration": (each.expiration - market_date(market.now)).days,
         "exercise-style": "European" if root in CASH_INDEX_ROOTS else "American",
@@ -78,7 +79,7 @@ def option(market: FollowedMarket, row: int, underlying: str) -> dict[str, Any]:
         "expires-at": stamp(ends), "instrument-type": "Equity Option", "is-closing-only": False,
         "market-time-instrument-collection": "Equity Option", "option-chain-type": "Standard",
         "option-type": each.option_type.value, "root-symbol": root, "settlement-type": settlement.value,
-        "shares-per-contract": 100, "stops-trading-at": stamp(stops_trading_at(root, each.expiration)),
+        "shares-per-contract": 100, "stops-trading-at": stamp(stops),
         "streamer-symbol": each.streamer, "strike-price": str(each.strike), "symbol": each.occ,
         "underlying-symbol": underlying,
     }  # fmt: skip
