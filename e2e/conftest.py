@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import httpx
 import pytest
 
 from tastytrades import runtime
+from testkit.journal import lift_throttles
 from testkit.plugin import open_to_servers
 
 START_SECONDS = 120.0
@@ -125,7 +127,10 @@ def await_running(folder: Path, process: subprocess.Popen[bytes]) -> System:
         output = (folder / "up.log").read_text(errors="replace")
         assert process.poll() is None, output
         if "Ctrl-C stops everything" in output:
-            return System(folder, process, runtime.load(folder))
+            running = System(folder, process, runtime.load(folder))
+            with ThreadPoolExecutor(1) as thread:  # the caller may run in a loop of its own
+                thread.submit(asyncio.run, lift_throttles(running.database_url())).result()
+            return running
         time.sleep(0.1)
     raise AssertionError(f"not started within {START_SECONDS:g} s: {(folder / 'up.log').read_text()}")
 

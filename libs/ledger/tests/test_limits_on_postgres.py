@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import asyncpg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -77,7 +78,7 @@ async def test_no_value_beyond_the_safe_range(ledger: Journal, name: str, value:
     """Neither by this code nor by any other, not even the owner's."""
     with pytest.raises(ValueError, match="may be"):
         await change(ledger, name, value)
-    with pytest.raises(DBAPIError, match="may be"):
+    with pytest.raises(asyncpg.RaiseError, match="may be"):
         await ledger.set_limits(**{name: value})
 
 

@@ -66,9 +66,9 @@ SPECS: Mapping[str, LimitSpec] = MappingProxyType(
             _spec("messages_per_minute", _MESSAGES, "10", "1", "300"),
             _spec("messages_per_hour", _MESSAGES, "60", "1", "3000"),
             _spec("messages_per_day", _MESSAGES, "200", "1", "10000"),
-            _spec("repeated_opens_per_10_minutes", "opens", "2", "1", "20"),
-            _spec("repeated_opens_per_day", "opens", "3", "1", "50"),
-            _spec("strategy_opens_per_day", "opens", "20", "1", "200"),
+            _spec("repeated_opens_per_10_minutes", "opens", "2", "1", "100"),
+            _spec("repeated_opens_per_day", "opens", "3", "1", "500"),
+            _spec("strategy_opens_per_day", "opens", "20", "1", "1000"),
         )
     }
 )

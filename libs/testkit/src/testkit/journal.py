@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import text
+import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis.database import make_engine, transaction
 from ledger import gate, intents, lease, migrations
 from ledger.intents import ClaimRefusal, Permit
+from ledger.limits import SPECS
 from ledger.tables import Intent
 from schemas.account import GateMode, KillScope
 
@@ -97,24 +98,33 @@ class Journal:
 
     async def set_limits(self, **values: str) -> None:
         """Set limits as the owner, whom no day's quarter holds back; only the safe ranges do."""
-        async with self.owner.begin() as connection:
-            for name, value in values.items():
-                await connection.execute(
-                    text(
-                        "INSERT INTO ledger.limit_value (name, account_number, version, value, who, why) "
-                        "SELECT :name, '', max(version) + 1, :value, 'owner', 'for this test' "
-                        "FROM ledger.limit_value WHERE name = :name AND account_number = ''"
-                    ),
-                    {"name": name, "value": Decimal(value)},
-                )
+        await set_limits(self.url, values)
 
     async def lift_throttles(self) -> None:
         """As many messages and repetitions as the safe ranges allow."""
-        await self.set_limits(
-            messages_per_second="10", messages_burst="30", messages_per_minute="300", messages_per_hour="3000",
-            messages_per_day="10000", repeated_opens_per_10_minutes="20", repeated_opens_per_day="50",
-            strategy_opens_per_day="200",
-        )  # fmt: skip
+        await lift_throttles(self.url)
+
+
+async def set_limits(database_url: str, values: Mapping[str, str]) -> None:
+    """Write new versions of everybody's limits as the database's owner."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        for name, value in values.items():
+            await connection.execute(
+                "INSERT INTO ledger.limit_value (name, account_number, version, value, who, why) "
+                "SELECT $1, '', max(version) + 1, $2, 'owner', 'for this test' "
+                "FROM ledger.limit_value WHERE name = $1 AND account_number = ''",
+                name,
+                Decimal(value),
+            )
+    finally:
+        await connection.close()
+
+
+async def lift_throttles(database_url: str) -> None:
+    """Let an account send as many messages and repetitions as the safe ranges allow."""
+    names = [name for name in SPECS if name.startswith(("messages_", "repeated_")) or name == "strategy_opens_per_day"]
+    await set_limits(database_url, {name: str(SPECS[name].highest) for name in names})
 
 
 @asynccontextmanager
