@@ -46,6 +46,8 @@ class Listed:
     """ρ of its surface: how much dearer low strikes are."""
     curvature: float = 0.60
     """η of its surface."""
+    follows: str = ""
+    """Fund whose path it takes, multiplied by the ratio of their prices: an index and its fund never disagree."""
 
     @property
     def is_etf(self) -> bool:
@@ -99,7 +101,7 @@ UNIVERSE: tuple[Listed, ...] = (
     _fund("SLV", "Silver ETF", 46.0, 0.25, 0.36, 0.5, 0.0, 0.50, 1, 0.05),
     _fund("TLT", "Treasury bond ETF", 90.0, -0.20, 0.14, 0.5, 0.042, 0.29, 1, -0.05),
 )
-INDEX = Listed("XSP", "Mini-SPX index", 690.5, 1.00, 0.15, "Index", 2.0, 0.0, 0.28, 0, "penny", -0.50)
+INDEX = Listed("XSP", "Mini-SPX index", 690.0, 1.00, 0.15, "Index", 2.0, 0.0, 0.28, 0, "penny", -0.50, follows="SPY")
 
 
 @dataclass(frozen=True, slots=True)

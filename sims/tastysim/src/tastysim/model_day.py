@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from tastysim.corporate_events import Split
+from tastysim.corporate_events import CorporateEvents, Dividend, Split
 from tastysim.counters import Floats
 from tastysim.listed import RATE, Listed
 from tastysim.model_hours import BUCKETS, BUCKETS_A_SECOND, Hours, day_at
@@ -151,19 +151,7 @@ def _carry(listed: tuple[Listed, ...], listing: Listing, paths: Paths, schedule:
     its, index = paths.block.its, {each.symbol: number for number, each in enumerate(listed)}
     events = schedule.between(its.day - timedelta(days=10), its.day + _AHEAD)
     days = np.array([cell.expiration.toordinal() for cell in listing.cells], dtype=np.int64)
-    paid = np.zeros(len(days))
-    ahead: dict[int, list[tuple[date, float]]] = {}
-    for dividend in events.dividends:
-        if dividend.ex > its.day:
-            name = index[dividend.symbol]
-            present = float(dividend.amount) * np.exp(-RATE * (dividend.ex - its.day).days / 365)
-            ahead.setdefault(name, []).append(
-                (dividend.ex, present * _undone(events.splits, dividend.symbol, its.day, dividend.ex))
-            )
-    for name, dividends in ahead.items():
-        own = listing.cell_underlying == name
-        for ex, amount in dividends:
-            paid[own & (days >= ex.toordinal())] += amount
+    paid = _dividends_before(listed, listing, events, its.day, days)
     reports, month = np.zeros(len(days), dtype=np.int64), np.zeros(len(listed), dtype=np.int64)
     reported = np.full(len(listed), _NEVER, dtype=np.int64)
     limit = its.day.toordinal() + 30
@@ -179,6 +167,25 @@ def _carry(listed: tuple[Listed, ...], listing: Listing, paths: Paths, schedule:
             offset = paths.block.jumps[minute][0] if minute in paths.block.jumps else 0
             reported[name] = known * BUCKETS + offset
     return Carry(paid, reports, month, reported)
+
+
+def _dividends_before(
+    listed: tuple[Listed, ...], listing: Listing, events: CorporateEvents, today: date, days: Integers
+) -> Floats:
+    """Present value by cell. An index pays what its fund pays, in the ratio of their prices."""
+    price, paid = {each.symbol: each.price for each in listed}, np.zeros(len(days))
+    ahead: dict[str, list[Dividend]] = {}
+    for dividend in events.dividends:
+        if dividend.ex > today:
+            ahead.setdefault(dividend.symbol, []).append(dividend)
+    for name, each in enumerate(listed):
+        payer = each.follows or each.symbol
+        own = listing.cell_underlying == name
+        for dividend in ahead.get(payer, ()):
+            share = price[each.symbol] / price[payer] * _undone(events.splits, payer, today, dividend.ex)
+            present = float(dividend.amount) * np.exp(-RATE * (dividend.ex - today).days / 365)
+            paid[own & (days >= dividend.ex.toordinal())] += share * present
+    return paid
 
 
 def _undone(splits: tuple[Split, ...], symbol: str, today: date, ex: date) -> float:

@@ -214,9 +214,17 @@ def rolled(
         grid = _grid(float(spot[index]), each.step, universe.strikes)
         days = {*own, *usual, *(daily if each.tier == 0 else ())}
         for day in sorted(days):
-            strikes = np.union1d(own[day], grid) if day in own else grid
+            strikes = own.get(day, grid)
+            if not _covered(strikes, grid):
+                strikes = np.union1d(strikes, grid)
             found.append(Cell(index, day, strikes.astype(np.int64)))
     return Listing(listed, found)
+
+
+def _covered(strikes: Integers, grid: Integers) -> bool:
+    """Whether strikes reach three quarters of the way to both ends of the grid around today's price."""
+    room = len(grid) // 8
+    return bool(strikes[0] <= grid[room] and strikes[-1] >= grid[-1 - room])
 
 
 def _daily(today: date) -> list[date]:

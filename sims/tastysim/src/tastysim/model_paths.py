@@ -89,6 +89,8 @@ class Paths:
         self._own_jumps = np.where(diversified, 0.0, _OWN_JUMPS)
         self._response = np.clip(0.4 + 0.6 * np.abs(self._beta), 0.3, 1.1)
         self.earnings_move = np.where(diversified, 0.0, EARNINGS_MOVE * self.level)
+        self.leader = np.array([self._index.get(each.follows, index) for index, each in enumerate(listed)])
+        """Whose path each takes: its own, or its fund's."""
         dollars = np.array([_DOLLARS_A_DAY[min(each.tier, 3)] for each in listed])
         price = np.array([each.price for each in listed])
         self.usual_volume = dollars / price
@@ -130,6 +132,8 @@ class Paths:
         gap = moves[0] + shaken[0] + reported.pop(-1, np.zeros(count)) + self._corporate(its.day, before)
         for minute, move in reported.items():
             shaken[minute + 1] += move
+        moves, shaken, deviation, gap = (each[..., self.leader] for each in (moves, shaken, deviation, gap))
+        log_volatility = log_volatility[:, self.leader]
         log_spot = np.empty((minutes + 1, count))
         log_spot[0] = before + gap
         log_spot[1:] = log_spot[0] + np.cumsum(moves[1:] + shaken[1:], axis=0)
@@ -140,6 +144,8 @@ class Paths:
         }
         variance = (deviation[1:] ** 2).sum(axis=1)
         high, low = _extremes(log_spot, shaken, variance, draw)
+        apart = log_spot[0] - log_spot[0, self.leader]
+        high, low = high[:, self.leader] + apart, low[:, self.leader] + apart
         volume = self._volumes(its, dt[1:], draw)
         return Block(
             its, log_spot, log_volatility[:-1], deviation[1:], jumps, high, low, volume, float(x[-1]), o[-1], gap
@@ -238,7 +244,8 @@ class Paths:
             offset, size = block.jumps[minute]
             jumped[offset:] = size
             last = last - size
-        path = first + part * (last - first) + wave + jumped
+        path = part * (last - first) + wave + jumped
+        path = first + path[:, self.leader]
         found = np.exp(np.clip(path, block.low[minute], block.high[minute]))
         while len(self._minutes) > 12:
             self._minutes.pop(next(iter(self._minutes)))
