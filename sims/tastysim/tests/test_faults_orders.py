@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
@@ -51,7 +53,10 @@ from tastysim.faults import (
     Throttle,
     WipeAccount,
 )
+from tastysim.scenario import packaged, parse
 from testkit import eventually
+
+SCALE = int(os.environ.get("TT_TEST_SCALE", "1"))
 
 
 class FaultsOf(Protocol):
@@ -218,8 +223,8 @@ async def test_a_held_order_is_taken_after_the_client_has_given_up(
 
 
 async def test_an_order_is_invisible_for_a_while(faults: FaultsOf, client: TastyClient, account: str) -> None:
-    """No read shows it, a cancellation finds it, and then it is there."""
-    faults.install(HideOrders(account=account, seconds=0.7))
+    """No read shows it, a cancellation finds it, and then it is there; at once when the fault is taken out."""
+    [name] = faults.install(HideOrders(account=account, seconds=0.7))
     placed = await client.submit(account, await resting(client, "hidden"))
     assert await client.live_orders(account) == []
     assert await client.orders(account) == []
@@ -232,6 +237,9 @@ async def test_an_order_is_invisible_for_a_while(faults: FaultsOf, client: Tasty
     assert [each.id for each in await eventually(visible)] == [placed.id]
     second = await client.submit(account, await resting(client, "hidden-2"))
     assert (await client.cancel(account, second.id)).status is OrderStatus.CANCELLED
+    assert [each.id for each in await client.live_orders(account)] == [placed.id]
+    faults.remove(name)
+    assert [each.id for each in await client.live_orders(account)] == [second.id, placed.id]
 
 
 async def test_a_token_that_ends_in_a_call_refuses_it_and_is_renewed_once(
@@ -505,3 +513,35 @@ async def test_the_log_keeps_what_struck_when(faults: FaultsOf, client: TastyCli
     assert [each["strike"] for each in log if each["what"] == "fault"] == [1, 2]
     assert [each["method"] for each in faults.strikes(account)] == ["GET", "GET"]
     assert all(datetime.fromisoformat(each["wall-time"]) <= datetime.now(UTC) for each in log)
+
+
+async def test_a_bad_day_leaves_true_books_and_doubles_nothing(
+    faults: FaultsOf, hasty: TastyClient, account: str
+) -> None:
+    """Everything at once, at random: no order is taken twice, none that was refused is taken, none taken is lost."""
+    for entry in parse(packaged()["bad-day"], "bad-day").entries:
+        if entry.fault is not None and not entry.at:
+            chance = min(1.0, 2 * entry.fault.probability)
+            faults.install(entry.fault.model_copy(update={"account": account, "probability": chance}))
+    acknowledged, refused = set[str](), set[str]()
+    for number in range(20 * SCALE):
+        name = f"bad-{number}"
+        order = await (filling if number % 3 else resting)(hasty, name)
+        try:
+            placed = await hasty.submit(account, order)
+        except BrokerError as error:
+            if error.outcome is not Outcome.UNKNOWN:
+                refused.add(name)
+            continue
+        acknowledged.add(name)
+        if number % 2:
+            with suppress(BrokerError):
+                await hasty.cancel(account, placed.id)
+    faults.http.delete("/sim/faults").raise_for_status()
+    taken = [row["external-identifier"] for row in faults.history(account) if row["what"] == "submitted"]
+    assert len(set(taken)) == len(taken)
+    assert acknowledged <= set(taken)
+    assert not refused & set(taken)
+    assert {each.external_identifier for each in await hasty.live_orders(account)} == set(taken)
+    assert {each["kind"] for each in faults.strikes(account)} >= {"hold_response", "error_after", "hide_orders"}
+    await assert_books(hasty, account)

@@ -58,6 +58,8 @@ class Faults:
         self.log: deque[Row] = deque(maxlen=LOG_MAX)
         self.before_install: list[Callable[[], None]] = []
         """Called before a fault is added."""
+        self.after_remove: list[Callable[[str], None]] = []
+        """Called with the name of a fault that was taken out."""
         self._kinds: dict[type[FaultBase], int] = {}
         self._pending: list[Row] = []
         self._number = 0
@@ -94,6 +96,8 @@ class Faults:
             self._kinds[type(found.fault)] -= 1
             self._note("fault removed", found, {"struck": found.struck})
             self.flush()
+            for each in self.after_remove:
+                each(name)
         return found
 
     def has(self, *kinds: type[FaultBase]) -> bool:

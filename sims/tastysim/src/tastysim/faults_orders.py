@@ -62,6 +62,8 @@ class _Due:
     clock: Literal["market", "wall"]
     at: datetime
     happen: Callable[[], None]
+    until: str = ""
+    """Name of the fault with which it comes to its end at the latest: what is shown is true once it is removed."""
 
 
 class OrderFaults:
@@ -75,6 +77,7 @@ class OrderFaults:
         self._past: dict[str, deque[_Account]] = {}
         self._highest = 0
         faults.before_install.append(self._look)
+        faults.after_remove.append(self._heal)
         brokerage.shown = self._shown
 
     @property
@@ -93,7 +96,7 @@ class OrderFaults:
         elif kind in ("CurrentPosition", "AccountBalance"):
             lag = self._faults.strike(LagAccount, Occasion(account=account, frame=kind))
             if lag is not None:
-                self._after(lag, lag.seconds, lambda: self._push(kind, data))
+                self._after(lag, lag.seconds, lambda: self._push(kind, data), shows=True)
                 return
         self._push(kind, data)
 
@@ -112,7 +115,7 @@ class OrderFaults:
             late = self._faults.strike(LateLegFills, occasion)
             if late is not None:
                 self._late.add(number)
-                self._after(late, late.seconds, lambda: self._complete(account, number))
+                self._after(late, late.seconds, lambda: self._complete(account, number), shows=True)
         return (
             _first_leg_only(self._brokerage.brokers[account].orders[number]).as_wire() if number in self._late else data
         )
@@ -122,7 +125,7 @@ class OrderFaults:
         hide = self._faults.strike(HideOrders, occasion)
         if hide is not None:
             self._hidden.add(number)
-            self._after(hide, hide.seconds, lambda: self._hidden.discard(number))
+            self._after(hide, hide.seconds, lambda: self._hidden.discard(number), shows=True)
         reject = self._faults.strike(RejectOrder, occasion)
         if reject is not None:
             self._after(reject, reject.seconds, lambda: self._reject(account, number, reject.reason))
@@ -215,9 +218,19 @@ class OrderFaults:
         except Refusal as refusal:
             self._refused(broker, refusal)
 
-    def _after(self, fault: FaultBase, seconds: float, happen: Callable[[], None]) -> None:
+    def _after(
+        self, fault: FaultBase, seconds: float, happen: Callable[[], None], *, shows: bool = False
+    ) -> None:  # fmt: skip
+        """Let something happen later. shows: it ends what is only shown, and the fault's removal ends that too."""
         at = self._faults.now(fault.clock) + timedelta(seconds=seconds)
-        self._due.append(_Due(fault.clock, at, happen))
+        self._due.append(_Due(fault.clock, at, happen, self._faults.name_of(fault) if shows else ""))
+
+    def _heal(self, name: str) -> None:
+        """A fault is removed: show the truth."""
+        due = [each for each in self._due if each.until == name]
+        self._due = [each for each in self._due if each.until != name]
+        for each in due:
+            each.happen()
 
     def _look(self) -> None:
         """Before the first fault: which orders are known already."""

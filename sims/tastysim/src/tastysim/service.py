@@ -43,6 +43,7 @@ _CODES = {401: "unauthorized", 403: "not_permitted", 404: "not_found", 405: "not
 
 def build(settings: SimSettings) -> FastAPI:
     """The application. The market moves and orders match while it is served. Raises ChainFileError for a bad file."""
+    scenario = load(settings.scenario) if settings.scenario else None
     store = Store(settings.data_dir)
     own = _market(settings, store)
     live, market = own if isinstance(own, Live) else None, FollowedMarket(own)
@@ -57,7 +58,6 @@ def build(settings: SimSettings) -> FastAPI:
     stream = AccountStream(lambda token: tokens.scopes(token) is not None, brokerage.brokers.__contains__)
     faults = FaultsDesk(brokerage, tokens, stream.push, Decimal(settings.cash))
     brokerage.connect(faults.orders.notify)
-    scenario = load(settings.scenario) if settings.scenario else None
 
     decide = faults.step(brokerage.step)
     keep = keeper(settings, store, own) if isinstance(own, ModelMarket) else None
@@ -132,7 +132,7 @@ def build(settings: SimSettings) -> FastAPI:
         await stream.serve(socket)
 
     app.include_router(routes(market, brokerage, tokens))
-    app.faults = faults.requests
+    app.faults, app.state.faults = faults.requests, faults
     app.include_router(rest_faults.routes(faults))
     app.include_router(rest_control.routes(brokerage, clock))
     return app
