@@ -31,6 +31,8 @@ console = Console()
 errors = Console(stderr=True)
 
 DataDir = Annotated[Path | None, typer.Option("--data", help="Data folder. Default: TT_DATA_DIR, else ./.data")]
+_AUTO = {"sim": ", or start with --auto"}
+_MEANING = {"sim": "  simulated market, simulated money", "paper": "  the broker's quotes, simulated money"}
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
@@ -44,7 +46,7 @@ def up(
     market: Annotated[
         str, typer.Option(help="`model` for the simulated market, `replay:FILE` for recorded chains.")
     ] = "model",
-    speed: Annotated[float, typer.Option(min=0.1, max=1000.0, help="Market seconds per second.")] = 1.0,
+    speed: Annotated[float, typer.Option(min=0.1, max=100_000.0, help="Market seconds per second.")] = 1.0,
     seed: Annotated[int | None, typer.Option(help="Seed of the simulated market.")] = None,
     auto: Annotated[bool, typer.Option("--auto", help="Arm automatic trading (sim mode only).")] = False,
     port: Annotated[
@@ -104,12 +106,12 @@ def _welcome(state: runtime.RunState, auto: bool, seconds: float) -> None:
 
     lines = [
         f"[bold]{state.url}[/]",
-        f"mode      {state.mode.upper()}" + ("" if state.mode != "sim" else "  simulated market, simulated money"),
+        f"mode      {state.mode.upper()}" + _MEANING.get(state.mode, ""),
     ]
-    if state.mode == "sim":
+    if state.mode in ("sim", "paper"):
         lines.append(f"login     {DEMO_USER} / {runtime.secret(Path(state.data_dir), 'demo-password')}")
     lines += [
-        f"trading   {'automatic' if auto else 'automation is off: arm it on the page, or start with --auto'}",
+        f"trading   {'automatic' if auto else 'automation is off: arm it on the page' + _AUTO.get(state.mode, '')}",
         f"started   in {seconds:.0f} s; logs in {state.data_dir}/logs; Ctrl-C stops everything",
     ]
     console.print(Panel("\n".join(lines), title="TastyTrades Option Trader", expand=False))
@@ -118,8 +120,16 @@ def _welcome(state: runtime.RunState, auto: bool, seconds: float) -> None:
 @app.command()
 def sim(
     data: DataDir = None,
-    market: Annotated[str, typer.Option(help="`model`, or `replay:FILE` for recorded chains.")] = "model",
-    speed: Annotated[float, typer.Option(min=0.1, max=1000.0, help="Market seconds per second.")] = 1.0,
+    market: Annotated[
+        str,
+        typer.Option(help="`model`, `replay:FILE`, `replay-minutes:FILE` (`@DAY`, `@FIRST..LAST`), or `bus:NATS_URL`."),
+    ] = "model",
+    speed: Annotated[float, typer.Option(min=0.1, max=100_000.0, help="Market seconds per second.")] = 1.0,
+    paused: Annotated[bool, typer.Option("--paused", help="Start with time standing still.")] = False,
+    fills: Annotated[
+        str | None,
+        typer.Option(help="How orders fill: book, model, immediate, delayed:SECONDS, partial, never, reject."),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the market.")] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="A free one is found when it is taken.")] = 8420,
     scenario: Annotated[
@@ -136,6 +146,9 @@ def sim(
         "TT_BROKER_REFRESH_TOKEN": runtime.secret(folder, "sim-refresh-token"),
     }
     environment = tastysim_environment(Options(folder, market, speed, seed), chosen, dict(os.environ), credentials)
+    environment |= {"TT_TASTYSIM_PAUSED": "true"} if paused else {}
+    if fills is not None:
+        environment["TT_TASTYSIM_FILLS"] = _fills(fills)
     if scenario is not None:
         environment["TT_TASTYSIM_SCENARIO"] = _scenario(scenario)
     text = (
@@ -150,6 +163,16 @@ def sim(
     console.print(Panel(text, title="tastysim", expand=False), highlight=False)
     sys.stdout.flush()
     os.execve(sys.executable, [sys.executable, "-m", "tastysim"], environment)
+
+
+def _fills(text: str) -> str:
+    """A way of filling orders that there is."""
+    from tastysim.behaviour import Behaviour
+
+    try:
+        return str(Behaviour.parse(text))
+    except ValueError as error:
+        raise RuntimeFault(f"--fills: {error}") from None
 
 
 def _scenario(where: str) -> str:

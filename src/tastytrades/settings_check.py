@@ -9,16 +9,19 @@ from importlib import import_module
 from chassis.settings import PREFIX, ServiceSettings, SettingsError, load, variables
 from tastytrades.runtime import RuntimeFault
 
+_QUOTES, _QUOTED = frozenset({"TT_BROKER_URL", "TT_BROKER_STREAMER_URL"}), "marketdata"
 SERVICES = ("marketdata", "scanner", "risk", "executor", "analyzer", "gateway")
 
 
 def check(environ: Mapping[str, str]) -> None:
     """Raises RuntimeFault that names the first variable that no process knows, or whose value it cannot use."""
+    paper = environ.get("TT_MODE") == "paper"  # the broker's address is then that of the quotes: for marketdata alone
+    others = {name: value for name, value in environ.items() if not paper or name not in _QUOTES}
+    named = {found for name in environ if (found := _service_of(name))} & set(SERVICES)
     try:
-        load(_Shared, {name: value for name, value in environ.items() if not _service_of(name)})
-        for service in sorted({found for name in environ if (found := _service_of(name))} & set(SERVICES)):
-            settings = _settings(service)
-            load(settings, environ)
+        load(_Shared, {name: value for name, value in others.items() if not _service_of(name)})
+        for service in sorted(named | ({_QUOTED} if paper else set())):
+            load(_settings(service), environ if service == _QUOTED else others)
     except SettingsError as error:
         raise RuntimeFault(f"{error}{_elsewhere(str(error))}") from None
     if any(_service_of(name) == "tastysim" for name in environ):

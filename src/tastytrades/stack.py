@@ -6,16 +6,16 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 
 from chassis import embedded
-from tastytrades import runtime, settings_check, web
+from tastytrades import markets, runtime, settings_check, web
 from tastytrades.runtime import RuntimeFault
 from tastytrades.supervisor import Child, Supervisor
 
@@ -36,7 +36,7 @@ class Options:
 
     data_dir: Path
     market: str = "model"
-    """`model`, or `replay:FILE` for recorded chains."""
+    """As the simulator is told it; see `tastytrades.markets`."""
     speed: float = 1.0
     seed: int | None = None
     auto: bool = False
@@ -56,6 +56,9 @@ class Stack:
     state: runtime.RunState = field(init=False)
     environment: dict[str, str] = field(default_factory=dict)
     credentials: dict[str, str] = field(default_factory=dict)
+    """Of the broker that takes the orders."""
+    quotes: dict[str, str] = field(default_factory=dict)
+    """Address and credentials of another broker for the quotes, in mode paper."""
 
     def __post_init__(self) -> None:
         self.supervisor = Supervisor(self.report)
@@ -71,7 +74,10 @@ class Stack:
     def start(self) -> None:
         """Start everything and return when every service says it is ready. Raises RuntimeFault or ServerStartError."""
         settings_check.check(os.environ)
-        check_market(self.options.market)
+        markets.check(self.options.market)
+        if self.mode == "paper":
+            quotes_broker(os.environ)
+            paper_options(self.options, "")
         self.logs.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(1) as pool:
             built = pool.submit(web.build, self.logs / "web.log") if self.options.build_web else None
@@ -126,6 +132,10 @@ class Stack:
 
     def _start_broker(self) -> None:
         own = {name: os.environ.get(name, "") for name in ("TT_BROKER_CLIENT_SECRET", "TT_BROKER_REFRESH_TOKEN")}
+        if self.mode == "paper":
+            self.quotes = quotes_broker(os.environ)
+            self._start_simulator(paper_options(self.options, self.environment["TT_NATS_URL"]))
+            return
         if url := os.environ.get("TT_BROKER_URL"):
             missing = [name for name, value in own.items() if not value]
             if missing:
@@ -141,23 +151,28 @@ class Stack:
                 f"mode {self.mode} needs a broker: set TT_BROKER_URL, TT_BROKER_STREAMER_URL, TT_BROKER_CLIENT_SECRET "
                 "and TT_BROKER_REFRESH_TOKEN, or unset TT_MODE to trade in the simulator"
             )
+        self._start_simulator(self.options)
+        if self.options.market != "model":
+            url = self.environment["TT_BROKER_URL"]
+            self.environment["TT_MARKET_TIME_OFFSET_SECONDS"] = _market_time_offset(url)
+            self.environment["TT_MARKETDATA_UNIVERSE"] = _underlyings(url)
+
+    def _start_simulator(self, options: Options) -> None:
+        """Start the simulator and send orders to it."""
         port = runtime.choose_port(TASTYSIM_PORT, self.ports)
         self.credentials = {
             "TT_BROKER_CLIENT_SECRET": runtime.secret(self.options.data_dir, "sim-client-secret"),
             "TT_BROKER_REFRESH_TOKEN": runtime.secret(self.options.data_dir, "sim-refresh-token"),
         }
         self.supervisor.add(
-            self._child("tastysim", tastysim_environment(self.options, port, self.environment, self.credentials))
+            self._child("tastysim", tastysim_environment(options, port, self.environment, self.credentials))
         )
         self.environment |= {
             "TT_BROKER_URL": f"http://127.0.0.1:{port}",
             "TT_BROKER_STREAMER_URL": f"ws://127.0.0.1:{port}/streamer",
         }
         self._await_http("tastysim", f"http://127.0.0.1:{port}/sim/health")
-        if self.options.market != "model":
-            self.environment["TT_MARKET_TIME_OFFSET_SECONDS"] = _market_time_offset(f"http://127.0.0.1:{port}")
-            self.environment["TT_MARKETDATA_UNIVERSE"] = _underlyings(f"http://127.0.0.1:{port}")
-        self.report("tastysim", f"running, market {self.options.market}")
+        self.report("tastysim", f"running, market {markets.shown(options.market)}")
 
     def _child(self, name: str, environment: dict[str, str]) -> Child:
         return Child(name, [sys.executable, "-m", name], environment, self.logs / f"{name}.log")
@@ -179,7 +194,7 @@ class Stack:
             "TT_GATEWAY_STATIC_DIR": static_dir,
             "TT_GATEWAY_LOCAL_TOKEN": runtime.secret(self.options.data_dir, "local-token"),
         }
-        if self.mode == "sim":
+        if self.mode in ("sim", "paper"):
             gateway |= {
                 "TT_GATEWAY_DEMO_USER": DEMO_USER,
                 "TT_GATEWAY_DEMO_PASSWORD": runtime.secret(self.options.data_dir, "demo-password"),
@@ -194,7 +209,7 @@ class Stack:
                 health_port = runtime.choose_port(0, self.ports)
                 own |= {f"{prefix}HEALTH_PORT": str(health_port)}
             if service in WITH_BROKER:
-                own |= self.credentials
+                own |= self.quotes if self.quotes and service == "marketdata" else self.credentials
             self.state.health_ports[service] = health_port
             self.supervisor.add(self._child(service, self.environment | own))
         self._save_state()
@@ -260,30 +275,32 @@ class Stack:
         (self.options.data_dir / "run.json").unlink(missing_ok=True)
 
 
-def check_market(market: str) -> str:
-    """The market as the simulator is told it, a replayed file by its full path. Raises RuntimeFault."""
-    if market == "model":
-        return market
-    if not market.startswith("replay:"):
-        raise RuntimeFault(f"--market {market!r} is not known: use `model`, or `replay:FILE` for recorded chains")
-    name, at, session = market.removeprefix("replay:").partition("@")
-    path = Path(name).expanduser().resolve()
-    if not path.is_file():
-        raise RuntimeFault(f"--market {market}: there is no file {path}")
-    return f"replay:{path}{at}{session}"
+def quotes_broker(environ: Mapping[str, str]) -> dict[str, str]:
+    """What marketdata, and no other process, is told in mode paper: the broker of the quotes. Raises RuntimeFault."""
+    needed = ("TT_BROKER_URL", "TT_BROKER_CLIENT_SECRET", "TT_BROKER_REFRESH_TOKEN")
+    missing = [name for name in needed if not environ.get(name)]
+    if missing:
+        raise RuntimeFault(
+            f"mode paper takes its quotes from a broker and {' and '.join(missing)} is not set: set it, or unset "
+            "TT_MODE to trade in the simulator. Orders go to a simulator that is started here, never to that broker"
+        )
+    return {name: environ[name] for name in needed}
+
+
+def paper_options(options: Options, nats_url: str) -> Options:
+    """The simulator that takes the orders in mode paper: on the quotes of the bus. Raises RuntimeFault."""
+    if options.market != "model" or options.speed != 1.0:
+        raise RuntimeFault("mode paper has the broker's quotes at their own time: leave out --market and --speed")
+    return replace(options, market=f"bus:{nats_url}")
 
 
 def tastysim_environment(
     options: Options, port: int, environment: dict[str, str], credentials: dict[str, str]
 ) -> dict[str, str]:
     """What the simulator is told. A replayed file must exist; its content is checked by the simulator."""
-    market = check_market(options.market)
+    market = markets.check(options.market)
     own = {key: value for key, value in os.environ.items() if key.startswith("TT_TASTYSIM_")}
-    folder = (
-        options.data_dir / "tastysim"
-        if market == "model"
-        else options.data_dir / f"tastysim-{Path(market).stem.replace('@', '-')}"
-    )
+    folder = options.data_dir / markets.folder(market)
     base = {key: value for key, value in environment.items() if not key.startswith("TT_")}
     return (
         base

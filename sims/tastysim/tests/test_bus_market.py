@@ -181,7 +181,6 @@ async def test_orders_trade_on_paper_against_the_bus_and_stop_when_it_freezes(
     """Over a real bus: state that was there before, batches as they come, a fill at the quotes, none on old ones."""
     held = chain(CALL, PUT)
     board = Board([held])
-    await state(publisher, subjects.md_chain("XYZ"), held)
     await state(
         publisher, subjects.MD_SESSION,
         MarketSession(ts_event=datetime.now(UTC), phase=SessionPhase.OPEN, market_date=NOW.date()),
@@ -210,6 +209,8 @@ async def test_orders_trade_on_paper_against_the_bus_and_stop_when_it_freezes(
         return {"order-type": "Limit", "time-in-force": "Day", "price": price, "price-effect": "Debit", "legs": legs}
 
     async with app.router.lifespan_context(app):
+        await eventually(lambda: market.is_open and market.steps > 5)  # open, and nothing is listed yet
+        await state(publisher, subjects.md_chain("XYZ"), held)
         await eventually(lambda: "XYZ" in market.rows)
         await publish(2.0, 2.2)
         await eventually(lambda: np.isfinite(market.bid[market.row_of[CALL]]))
@@ -232,6 +233,7 @@ async def test_orders_trade_on_paper_against_the_bus_and_stop_when_it_freezes(
         await publish(2.0, 2.1)
         await eventually(lambda: frozen.status == "Filled")
         assert Decimal(frozen.fills[0]["fill-price"]) == Decimal("2.1")
+        assert app.state.clock.failures == 0
     await asyncio.sleep(0)
     assert provisioned_nats_url.rpartition("@")[0] not in quiet.text or "@" not in provisioned_nats_url
 

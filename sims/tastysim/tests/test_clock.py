@@ -134,11 +134,15 @@ async def test_a_step_that_fails_does_not_stop_time() -> None:
         if len(calls) == 2:
             raise RuntimeError("this one fails")
 
-    clock = Clock(market, now_and_then, lambda: False, interval=0.005)
+    def no_feed() -> None:
+        if len(calls) == 3:
+            raise RuntimeError("nor does this one")
+
+    clock = Clock(market, now_and_then, lambda: False, interval=0.005, after=no_feed)
     running = asyncio.create_task(clock.run())
     await eventually(lambda: len(calls) > 4)
     running.cancel()
-    assert clock.as_wire()["failures"] == 1
+    assert clock.as_wire()["failures"] == 2
 
 
 @pytest.mark.parametrize(

@@ -54,8 +54,9 @@ class Auth:
     _failures: dict[str, deque[float]] = field(default_factory=lambda: defaultdict(deque))
 
     async def prepare(self) -> None:
-        """Create or refresh the demo user of the simulation."""
-        if self.settings.mode is not Mode.SIM or not self.settings.demo_user or self.settings.demo_password is None:
+        """Create or refresh the demo user where the money is simulated."""
+        simulated = self.settings.mode in (Mode.SIM, Mode.PAPER)
+        if not simulated or not self.settings.demo_user or self.settings.demo_password is None:
             return
         password = self.settings.demo_password.get_secret_value()
         async with transaction(self.engine) as session:

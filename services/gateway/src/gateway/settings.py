@@ -22,7 +22,7 @@ class GatewaySettings(ServiceSettings):
     local_token: SecretStr | None = None
     """Bearer token of the command line on this machine; acts as admin."""
     demo_user: str = ""
-    """Created as admin at start, in sim mode only."""
+    """Created as admin at start, in the modes sim and paper only."""
     demo_password: SecretStr | None = None
     session_hours: float = Field(12.0, gt=0, le=168)
     login_failures_max: int = Field(10, ge=1)

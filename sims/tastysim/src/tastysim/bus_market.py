@@ -100,7 +100,7 @@ class BusMarket(OutsideMarket):
         self._alive_at = float("nan")
         """Epoch seconds of the last event of a feed that was connected."""
         self._closes: dict[tuple[str, date], float] = {}
-        self._changed = False
+        self._changed = self._told = False
         super().__init__(clock())
         self.is_open = is_open(self.now)
 
@@ -204,7 +204,7 @@ class BusMarket(OutsideMarket):
         """Take the broker's figures of an underlying."""
         self._metrics[metrics.underlying_symbol] = metrics
         if metrics.underlying_symbol in self._books:
-            self._books[metrics.underlying_symbol].dirty = True
+            self._books[metrics.underlying_symbol].dirty = self._told = True
 
     def take_session(self, session: MarketSession) -> None:
         """Take the market's session."""
@@ -232,6 +232,8 @@ class BusMarket(OutsideMarket):
             for index, name in enumerate(self.rows):
                 if self._books[name].dirty:
                     self._show(index, name, self._books[name])
+        if self._told:
+            self._told = False
             self.listed = tuple(self._listed(name) for name in self.rows)
 
     def _show(self, index: int, name: str, book: _Book) -> None:

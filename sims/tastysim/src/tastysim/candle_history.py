@@ -1,30 +1,32 @@
-"""Minutes of every underlying: a year before the simulator started, as its model would have moved, and since then.
+"""Minutes of every underlying: the past days as the market knows them by the day, and today.
 
-The past is drawn from the symbol's name, ends at the previous close, and has the volatility the market starts with:
-invented like the market itself, the same after every start of a day. A market that knows no volatility (a recording)
-has no past but what was seen. Splits of the past are not modelled.
+The minutes of a past day are drawn from its name and date so that they make up exactly the bar that the market knows of
+it (open, high, low, close, volume). A market that knows no past days has none; one that knows no minutes of today has
+what was seen of them here.
 """
 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from optionmath.sessions import closes_at, opens_at, previous_session
+from optionmath.sessions import closes_at, opens_at
 from tastysim.dxlink_columns import EPOCH_ORDINAL, FeedColumns
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-PAST_SESSIONS = 252
+SESSIONS_MAX = 252
 _RECORDED_CELLS = 2_000_000
-"""Minutes × underlyings that are remembered of the running market."""
-_OVERNIGHT = 0.25
-"""Share of a day's variance that falls between the close and the open."""
+"""Minutes × underlyings that are remembered of a market that does not know them itself."""
+_HELD_MAX = 64
+"""Underlyings whose past minutes are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,113 +63,116 @@ class MinuteHistory:
     """The minutes of all underlyings. Call `record` after every step of the market."""
 
     def __init__(self, columns: FeedColumns) -> None:
-        self._columns, market = columns, columns.market
-        self._first_day = columns.day()
-        self._anchor = {
-            each.symbol: (float(close), float(volatility))
-            for each, close, volatility in zip(market.listed, market.previous_close, market.volatility, strict=True)
-        }
-        self._past: dict[str, Minutes] = {}
+        self._columns = columns
+        self._days: Callable[[str], Any] | None = getattr(columns.market, "history", None)
+        self._today: Callable[[str], Any] | None = getattr(columns.market, "minute_bars", None)
+        self._past: dict[tuple[str, int], Minutes] = {}
         self._begin()
 
     def _begin(self) -> None:
         """Remember from now on, for the underlyings that are listed now."""
-        count = max(1, len(self._columns.market.listed))
         self._symbols = [each.symbol for each in self._columns.market.listed]
-        self._capacity = max(10, _RECORDED_CELLS // count)
-        size = min(self._capacity, 600)
-        self._prices, self._volumes = np.empty((size, 4, count)), np.empty((size, count))
-        self._seconds, self._days = np.empty(size, np.int64), np.empty(size, np.int64)
-        self._used = 0
+        self._capacity = max(10, _RECORDED_CELLS // max(1, len(self._symbols)))
+        self._recorded: list[tuple[int, int, Floats, Floats]] = []
+        """Start, day, prices and volumes of each minute."""
         self._day_volume = self._columns.market.day_volume.copy()
 
     def record(self) -> None:
         """Take the prices of this step into the minute that runs."""
         market = self._columns.market
-        if len(self._symbols) != len(market.listed) or self._symbols != [each.symbol for each in market.listed]:
-            self._begin()
-        if not market.is_open:
+        if self._today is not None or not market.is_open:
             return
-        price = self._columns.column("last")[self._columns.contracts :]
+        if len(self._symbols) != len(market.listed):
+            self._begin()
+        price = self._columns.spots("last")
         minute = int(market.now.timestamp()) // 60 * 60
-        if not self._used or self._seconds[self._used - 1] != minute:
-            self._open(minute)
-            self._prices[self._used - 1] = price
-        else:
-            running = self._prices[self._used - 1]
-            np.fmax(running[1], price, out=running[1])
-            np.fmin(running[2], price, out=running[2])
-            running[3] = price
+        if not self._recorded or self._recorded[-1][0] != minute:
+            self._recorded.append((minute, self._columns.day(), np.tile(price, (4, 1)), np.zeros(len(price))))
+            if len(self._recorded) > self._capacity:
+                del self._recorded[: self._capacity // 2]
+        _, _, running, volume = self._recorded[-1]
+        np.fmax(running[1], price, out=running[1])
+        np.fmin(running[2], price, out=running[2])
+        running[3] = price
         traded = market.day_volume - self._day_volume
-        self._volumes[self._used - 1] += np.where(traded > 0, traded, 0.0)
+        volume += np.where(traded > 0, traded, 0.0)
         self._day_volume = market.day_volume.copy()
-
-    def _open(self, minute: int) -> None:
-        """A minute begins; the oldest are forgotten when there is no more room."""
-        if self._used == len(self._seconds):
-            if self._used < self._capacity:
-                more = min(self._capacity, 2 * self._used) - self._used
-                self._prices = np.concatenate([self._prices, np.empty((more, *self._prices.shape[1:]))])
-                self._volumes = np.concatenate([self._volumes, np.empty((more, self._volumes.shape[1]))])
-                self._seconds = np.concatenate([self._seconds, np.empty(more, np.int64)])
-                self._days = np.concatenate([self._days, np.empty(more, np.int64)])
-            else:
-                kept = self._capacity // 2
-                for each in (self._prices, self._volumes, self._seconds, self._days):
-                    each[:kept] = each[self._used - kept : self._used]
-                self._used = kept
-        self._seconds[self._used], self._days[self._used] = minute, self._columns.day()
-        self._volumes[self._used] = 0.0
-        self._used += 1
 
     def of(self, symbol: str) -> Minutes:
         """Everything that is known of an underlying."""
-        if symbol not in self._symbols:
+        today = self._columns.day()
+        key = symbol, today
+        if key not in self._past:
+            known = None if self._days is None else self._days(symbol)
+            while len(self._past) >= _HELD_MAX:
+                self._past.pop(next(iter(self._past)))
+            self._past[key] = NO_MINUTES if known is None else past(symbol, known, today)
+        return self._past[key].and_then(self._of_today(symbol, today))
+
+    def _of_today(self, symbol: str, today: int) -> Minutes:
+        if self._today is not None:
+            bars = self._today(symbol)
+            if bars is None or not len(bars.start_ms):
+                return NO_MINUTES
+            prices = np.round([bars.open, bars.high, bars.low, bars.close], 2)
+            return Minutes(bars.start_ms // 1000, np.full(len(bars.start_ms), today), prices, np.round(bars.volume))
+        if symbol not in self._symbols or not self._recorded:
             return NO_MINUTES
-        if symbol not in self._past:
-            close, volatility = self._anchor.get(symbol, (np.nan, np.nan))
-            self._past[symbol] = past(symbol, self._first_day, close, volatility)
-        place, used = self._symbols.index(symbol), self._used
-        prices = self._prices[:used, :, place].T
+        place = self._symbols.index(symbol)
+        prices = np.array([each[2][:, place] for each in self._recorded]).T
         known = np.isfinite(prices[3])
-        since = Minutes(
-            self._seconds[:used][known], self._days[:used][known], prices[:, known], self._volumes[:used, place][known]
+        return Minutes(
+            np.array([each[0] for each in self._recorded], np.int64)[known],
+            np.array([each[1] for each in self._recorded], np.int64)[known],
+            prices[:, known],
+            np.array([each[3][place] for each in self._recorded])[known],
         )
-        return self._past[symbol].and_then(since)
 
 
-def past(symbol: str, today: int, close: float, volatility: float) -> Minutes:
-    """The minutes of the sessions before a day, which end at its previous close. today: days since 1970."""
-    if not (np.isfinite(close) and np.isfinite(volatility) and close > 0 and volatility > 0):
+def past(symbol: str, known: Any, today: int) -> Minutes:
+    """Minutes of the days before today. known: daily bars with `day`, `open`, `high`, `low`, `close`, `volume`."""
+    days = known.day.astype("datetime64[D]").astype(np.int64)
+    kept = np.flatnonzero(days < today)[-SESSIONS_MAX:]
+    found = []
+    for row in kept.tolist():
+        seconds = session_minutes(int(days[row]))
+        if len(seconds):
+            bar = tuple(round(float(column[row]), 2) for column in (known.open, known.high, known.low, known.close))
+            prices, volume = within_bar(symbol, int(days[row]), bar, float(known.volume[row]), len(seconds))
+            found.append((seconds, np.full(len(seconds), days[row]), prices, volume))
+    if not found:
         return NO_MINUTES
-    seconds, days, opening = _session_minutes(today)
-    draw = np.random.default_rng([zlib.crc32(symbol.encode()), today])
-    length = 390 * 252
-    minute = volatility * np.sqrt((1 - _OVERNIGHT) / length)
-    moves = draw.standard_normal(len(seconds)) * minute
-    gaps = np.where(opening, draw.standard_normal(len(seconds)) * volatility * np.sqrt(_OVERNIGHT / 252), 0.0)
-    total = np.cumsum(moves + gaps)
-    closes = close * np.exp(total - total[-1])
-    opens = closes * np.exp(-moves)
-    reach = np.abs(draw.standard_normal((2, len(seconds)))) * minute * 0.5
-    highs, lows = np.maximum(opens, closes) * np.exp(reach[0]), np.minimum(opens, closes) * np.exp(-reach[1])
-    within = (seconds - seconds[np.maximum.accumulate(np.where(opening, np.arange(len(seconds)), 0))]) / 23_400
-    busy = 0.6 + 4.8 * (within - 0.5) ** 2
-    volume = np.round(25_000 * busy * draw.lognormal(0, 0.5, len(seconds)))
-    return Minutes(seconds, days, np.round([opens, highs, lows, closes], 2), volume)
+    seconds, sessions, prices, volume = zip(*found, strict=True)
+    return Minutes(
+        np.concatenate(seconds), np.concatenate(sessions), np.concatenate(prices, axis=1), np.concatenate(volume)
+    )  # fmt: skip
 
 
-@lru_cache(maxsize=4)
-def _session_minutes(today: int) -> tuple[Ints, Ints, npt.NDArray[np.bool_]]:
-    """Start and day of every minute of the past sessions, and whether it is a session's first."""
-    day = previous_session(date.fromordinal(today + EPOCH_ORDINAL))
-    starts, days = [], []
-    for _ in range(PAST_SESSIONS):
-        first, last = opens_at(day), closes_at(day)
-        if first is not None and last is not None:
-            minutes = np.arange(int(first.timestamp()), int(last.timestamp()), 60, dtype=np.int64)
-            starts.append(minutes)
-            days.append(np.full(len(minutes), day.toordinal() - EPOCH_ORDINAL, np.int64))
-        day = previous_session(day)
-    seconds, sessions = np.concatenate(starts[::-1]), np.concatenate(days[::-1])
-    return seconds, sessions, np.diff(sessions, prepend=-1) != 0
+def within_bar(symbol: str, day: int, bar: tuple[float, ...], volume: float, count: int) -> tuple[Floats, Floats]:
+    """Minutes that make up a day's bar exactly: a bridge from its open to its close that touches high and low."""
+    first, high, low, last = bar
+    draw = np.random.default_rng([zlib.crc32(symbol.encode()), day])
+    walk = np.concatenate([[0.0], np.cumsum(draw.standard_normal(count))])
+    bridge = walk - np.linspace(0.0, walk[-1], count + 1)
+    span = max(high - low, 1e-9)
+    free = np.linspace(first, last, count + 1) + bridge / max(float(np.abs(bridge).max()), 1e-9) * 0.8 * span
+    path = np.round(low + span * (1 - np.abs((free - low) / span % 2 - 1)), 2)  # what leaves the bar is reflected
+    path[0], path[-1] = first, last
+    opens, closes = path[:-1], path[1:]
+    wick = np.abs(draw.standard_normal((2, count))) * (high - low) / count
+    highs = np.round(np.minimum(np.maximum(opens, closes) + wick[0], high), 2)
+    lows = np.round(np.maximum(np.minimum(opens, closes) - wick[1], low), 2)
+    highs[np.argmax(highs)], lows[np.argmin(lows)] = high, low
+    busy = (0.6 + 4.8 * (np.linspace(0, 1, count) - 0.5) ** 2) * draw.lognormal(0, 0.5, count)
+    share = np.concatenate([[0.0], np.cumsum(busy) / busy.sum()])
+    return np.array([opens, highs, lows, closes]), np.diff(np.round(share * max(0.0, np.nan_to_num(volume))))
+
+
+@lru_cache(maxsize=1_000)
+def session_minutes(day: int) -> Ints:
+    """Start of every minute of a session, epoch seconds; none on a day without one."""
+    its = date.fromordinal(day + EPOCH_ORDINAL)
+    first, last = opens_at(its), closes_at(its)
+    if first is None or last is None:
+        return np.empty(0, np.int64)
+    return np.arange(int(first.timestamp()), int(last.timestamp()), 60, dtype=np.int64)

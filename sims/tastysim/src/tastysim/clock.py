@@ -63,17 +63,14 @@ class Clock:
         while True:
             due = max(due + self._interval, time.monotonic())
             await asyncio.sleep(due - time.monotonic())
-            async with self._turn:
-                if not self.paused:
-                    await self._guarded(self._tick)
-            self._after()
-
-    async def _guarded(self, move: Callable[[], Any]) -> None:
-        try:
-            await move()
-        except Exception:  # the edge: one bad step must not stop the time of every account
-            self.failures += 1
-            log.exception("a step failed")
+            try:
+                async with self._turn:
+                    if not self.paused:
+                        await self._tick()
+                self._after()
+            except Exception:  # the edge: one bad step must not stop the time of every account
+                self.failures += 1
+                log.exception("a step failed")
 
     async def _tick(self) -> None:
         if self.skip_closed and not self._market.is_open and not self._real_time:

@@ -19,7 +19,7 @@ from optionmath.sessions import market_date
 from schemas.symbols import OptionSymbol
 from tastysim.corporate_events import CorporateEvents
 from tastysim.futures import FutureContract, contracts
-from tastysim.market import RATE, UNIVERSE, YEAR_SECONDS, Floats, Listed, Market
+from tastysim.market import RATE, UNIVERSE, YEAR_SECONDS, Floats, Listed, Market, ModelMarket
 from tastysim.products import COINS, FROM_VOLATILITY, NAMES, PRODUCTS
 
 EQUITY, INDEX, FUTURE, COIN = "Equity", "Index", "Future", "Cryptocurrency"
@@ -128,7 +128,8 @@ class FollowedMarket:
     def _list(self) -> None:
         own = self.own
         self._day, self._own_listed, self._count = market_date(own.now), own.listed, len(own.listed)
-        self.followers = followers(own, self._day)
+        # beside recorded and live quotes nothing is invented
+        self.followers = followers(own, self._day) if isinstance(own, ModelMarket) else []
         self.listed = (*own.listed, *(_listed(each) for each in self.followers))
         places = list(enumerate(self.followers, self._count))
         self._place = {each.symbol: at for at, each in places} | {each.streamer: at for at, each in places}
