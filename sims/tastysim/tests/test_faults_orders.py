@@ -74,8 +74,8 @@ class FaultsOf(Protocol):
 
 @pytest.fixture
 async def hasty(client_with: Callable[..., TastyClient]) -> AsyncIterator[TastyClient]:
-    """A client that waits 0.6 s for an answer, logged in and with a chain to choose from."""
-    async with client_with(read_timeout_seconds=0.6) as found:
+    """A client that waits 0.8 s for an answer, logged in and with a chain to choose from."""
+    async with client_with(read_timeout_seconds=0.8) as found:
         await found.balance("5WT00001")
         yield found
 
@@ -135,7 +135,7 @@ async def assert_books(broker: TastyClient, account: str, deposited: int = 100_0
     ("fault", "error"),
     [
         (HoldResponse(), UnknownOutcomeError),
-        (HoldResponse(seconds=0.8), UnknownOutcomeError),
+        (HoldResponse(seconds=1.2), UnknownOutcomeError),
         (ErrorAfter(), UnknownOutcomeError),
         (ErrorAfter(status=500, content="json"), UnknownOutcomeError),
         (ResetAfter(), UnknownOutcomeError),
@@ -209,7 +209,7 @@ async def test_a_held_order_is_taken_after_the_client_has_given_up(
     faults: FaultsOf, hasty: TastyClient, account: str
 ) -> None:
     """The lookup finds nothing, and then it is there: absence proved nothing."""
-    faults.install(HoldRequest(account=account, seconds=1.5))
+    faults.install(HoldRequest(account=account, seconds=2.5))
     with pytest.raises(UnknownOutcomeError):
         await hasty.submit(account, await resting(hasty, "late"))
     assert await hasty.live_orders(account) == []
@@ -224,22 +224,23 @@ async def test_a_held_order_is_taken_after_the_client_has_given_up(
 
 async def test_an_order_is_invisible_for_a_while(faults: FaultsOf, client: TastyClient, account: str) -> None:
     """No read shows it, a cancellation finds it, and then it is there; at once when the fault is taken out."""
-    [name] = faults.install(HideOrders(account=account, seconds=0.7))
+    [name] = faults.install(HideOrders(account=account, seconds=3600))
     placed = await client.submit(account, await resting(client, "hidden"))
     assert await client.live_orders(account) == []
     assert await client.orders(account) == []
     with pytest.raises(NotFoundError):
         await client.order(account, placed.id)
-
-    async def visible() -> list[PlacedOrder]:
-        return await client.orders(account)
-
-    assert [each.id for each in await eventually(visible)] == [placed.id]
-    second = await client.submit(account, await resting(client, "hidden-2"))
-    assert (await client.cancel(account, second.id)).status is OrderStatus.CANCELLED
-    assert [each.id for each in await client.live_orders(account)] == [placed.id]
+    assert (await client.cancel(account, placed.id)).status is OrderStatus.CANCELLED
+    assert await client.live_orders(account) == []
     faults.remove(name)
-    assert [each.id for each in await client.live_orders(account)] == [second.id, placed.id]
+    assert [each.id for each in await client.live_orders(account)] == [placed.id]
+    faults.install(HideOrders(account=account, seconds=0.3))
+    second = await client.submit(account, await resting(client, "hidden-2"))
+
+    async def visible() -> bool:
+        return second.id in [each.id for each in await client.orders(account)]
+
+    await eventually(visible)
 
 
 async def test_a_token_that_ends_in_a_call_refuses_it_and_is_renewed_once(
@@ -297,39 +298,48 @@ async def test_a_storm_of_429_refuses_with_proof(faults: FaultsOf, client: Tasty
 async def test_each_token_has_a_rate_of_its_own(
     faults: FaultsOf, client_with: Callable[..., TastyClient], account: str
 ) -> None:
-    """A burst passes, then 429 until time has passed; a client that paces itself is never refused."""
-    faults.install(Throttle(account=account, requests_per_second=20, burst=5))
-    async with client_with() as quick, client_with(requests_per_second=15, burst=3) as paced:
+    """A burst passes, then 429 until time has passed; the token of another client is not touched by it."""
+    faults.install(Throttle(account=account, requests_per_second=1, burst=5))
+    async with client_with() as quick, client_with() as other:
         answers = await asyncio.gather(*(quick.balance(account) for _ in range(12)), return_exceptions=True)
-        refused = [each for each in answers if isinstance(each, ThrottledError)]
-        assert 1 <= len(refused) <= 7
-        for _ in range(12):
-            await paced.balance(account)
+        assert 1 <= len([each for each in answers if isinstance(each, ThrottledError)]) <= 7
+        for _ in range(5):
+            await other.balance(account)
+
+        async def passes() -> bool:
+            try:
+                await quick.balance(account)
+            except ThrottledError:
+                return False
+            return True
+
+        await eventually(passes, every=0.1)
 
 
 async def test_fills_of_the_second_leg_come_after_filled(faults: FaultsOf, client: TastyClient, account: str) -> None:
     """The status says Filled, one leg shows its fill, the positions show both; later the order does too."""
-    faults.install(LateLegFills(account=account, seconds=0.8))
+    [name] = faults.install(LateLegFills(account=account, seconds=3600))
     order = await filled(client, account, await client.submit(account, await filling(client, "legs")))
     assert [len(leg.fills) for leg in order.legs] == [1, 0]
     assert len(await client.positions(account)) == 2
-
-    async def complete() -> bool:
-        return all(leg.fills for leg in (await client.order(account, order.id)).legs)
-
-    await eventually(complete)
+    faults.remove(name)
+    assert [len(leg.fills) for leg in (await client.order(account, order.id)).legs] == [1, 1]
     await assert_books(client, account)
 
 
 async def test_positions_and_balances_lag_behind_the_fill(faults: FaultsOf, client: TastyClient, account: str) -> None:
     """The order is filled, and for a while the account reads as before it."""
-    faults.install(LagAccount(account=account, seconds=0.8))
+    [name] = faults.install(LagAccount(account=account, seconds=3600))
     await filled(client, account, await client.submit(account, await filling(client, "lag")))
     assert await client.positions(account) == []
     assert (await client.balance(account)).cash_balance == 100_000
+    faults.remove(name)
+    assert len(await client.positions(account)) == 2
+    faults.install(LagAccount(account=account, seconds=0.3))
+    await filled(client, account, await client.submit(account, await filling(client, "lag-2")))
 
     async def caught_up() -> bool:
-        return len(await client.positions(account)) == 2
+        return {abs(each.signed_quantity) for each in await client.positions(account)} == {2}
 
     await eventually(caught_up)
     await assert_books(client, account)
@@ -377,10 +387,10 @@ async def test_a_cancellation_that_was_taken_may_still_lose(
     placed = await client.submit(account, await resting(client, "race"))
     [name] = faults.install(CancelRace(account=account, becomes=becomes, seconds=0.2))
     assert (await client.cancel(account, placed.id)).status is OrderStatus.CANCEL_REQUESTED
-    with pytest.raises(RejectedError, match="cannot_update_order"):
-        await client.cancel(account, placed.id)
     faults.remove(name)
     if becomes == "stuck":
+        with pytest.raises(RejectedError, match="cannot_update_order"):
+            await client.cancel(account, placed.id)
         await asyncio.gather(*(client.balance(account) for _ in range(20)))
         assert (await client.order(account, placed.id)).status is OrderStatus.CANCEL_REQUESTED
         return

@@ -81,8 +81,10 @@ class Heard:
 
 
 @pytest.fixture
-async def heard(client: TastyClient, address: str, account: str) -> AsyncIterator[Heard]:
-    """The account stream of the test's account, live; it beats five times a second."""
+async def heard(
+    client: TastyClient, address: str, account: str, request: pytest.FixtureRequest
+) -> AsyncIterator[Heard]:
+    """The account stream of the test's account, live; it beats every 5 s, or as the test says."""
 
     async def resync() -> None:
         found.resyncs += 1
@@ -92,7 +94,8 @@ async def heard(client: TastyClient, address: str, account: str) -> AsyncIterato
         f"{address.replace('http', 'ws', 1)}/streamer", [account], client.access_token,
         lambda each: found.notifications.append(each),
         lambda up, reason: None if up else found.reasons.append(reason),
-        back_off_seconds=0.05, resync=resync, heartbeat_seconds=0.2, on_refused=client.forget_access_token,
+        back_off_seconds=0.05, resync=resync, heartbeat_seconds=getattr(request, "param", 5.0),
+        on_refused=client.forget_access_token,
     )  # fmt: skip
     found = Heard(stream)
     running = asyncio.create_task(stream.run())
@@ -206,10 +209,11 @@ async def test_fills_of_a_leg_are_pushed_late(
 
 async def test_positions_are_pushed_late(faults: FaultsOf, client: TastyClient, account: str, heard: Heard) -> None:
     """The fill is told at once, what is held comes later."""
-    faults.install(LagAccount(account=account, seconds=0.5))
+    [name] = faults.install(LagAccount(account=account, seconds=3600))
     placed = await order(client, account, "0.05")
     await eventually(lambda: OrderStatus.FILLED in heard.statuses(placed.id))
     assert not [each for each in heard.notifications if isinstance(each, Position)]
+    faults.remove(name)
     await eventually(lambda: len([each for each in heard.notifications if isinstance(each, Position)]) == 2)
 
 
@@ -245,6 +249,7 @@ async def test_a_connection_ends_now_and_cannot_be_made_again_for_a_while(
     await eventually(lambda: heard.orders(placed.id))
 
 
+@pytest.mark.parametrize("heard", [0.3], indirect=True)
 @pytest.mark.parametrize("pongs", [True, False])
 async def test_a_silent_account_stream_is_noticed_by_its_heartbeats(
     faults: FaultsOf, client: TastyClient, account: str, heard: Heard, pongs: bool
@@ -266,24 +271,27 @@ async def test_a_frozen_line_gives_everything_once_it_thaws(faults: FaultsOf, cl
         faults.install(FreezeStream(stream="dxlink", times=1, seconds=0.5))
         began = time.monotonic()
         await socket.send(SETUP)
-        assert '"SETUP"' in str(await asyncio.wait_for(socket.recv(), 5))
+        assert '"SETUP"' in str(await asyncio.wait_for(socket.recv(), 10))
         assert time.monotonic() - began >= 0.5
-        assert '"AUTH_STATE"' in str(await asyncio.wait_for(socket.recv(), 5))
+        assert '"AUTH_STATE"' in str(await asyncio.wait_for(socket.recv(), 10))
 
 
 async def test_a_frozen_line_without_pongs_answers_no_ping(faults: FaultsOf, client: TastyClient) -> None:
     """A dead peer: neither frames nor pongs; both come back when it lives again."""
     address = (await client.quote_token()).dxlink_url
     async with websockets.connect(address, proxy=None, ping_interval=None) as socket:
-        faults.install(FreezeStream(stream="dxlink", times=1, seconds=0.6, pongs=False))
+        [name] = faults.install(FreezeStream(stream="dxlink", times=1, pongs=False))
         await socket.send(SETUP)
-        await eventually(lambda: any(row["struck"] for row in faults.http.get("/sim/faults").json()))
+        await eventually(lambda: faults.row(name)["struck"])
         pong = await socket.ping()
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(asyncio.shield(pong), 0.3)
-        await asyncio.wait_for(pong, 5)
+        faults.remove(name)
+        await asyncio.wait_for(pong, 10)
+        assert '"SETUP"' in str(await asyncio.wait_for(socket.recv(), 10))
 
 
+@pytest.mark.parametrize("heard", [0.3], indirect=True)
 async def test_a_dead_token_costs_the_connection_until_it_is_renewed(
     faults: FaultsOf, client: TastyClient, account: str, heard: Heard
 ) -> None:
@@ -321,8 +329,8 @@ class Feed:
 
 
 @pytest.fixture
-async def feed(client: TastyClient) -> AsyncIterator[Feed]:
-    """Quotes of three underlyings, streaming; silence of 0.7 s ends a connection."""
+async def feed(client: TastyClient, request: pytest.FixtureRequest) -> AsyncIterator[Feed]:
+    """Quotes of three underlyings, streaming; silence of 20 s ends a connection, or as the test says."""
 
     async def token() -> tuple[str, str]:
         found = await client.quote_token()
@@ -336,7 +344,8 @@ async def feed(client: TastyClient) -> AsyncIterator[Feed]:
         if not up:
             found.reasons.append(reason)
 
-    stream = MarketStream(token, took, changed, stall_seconds=0.7, back_off_seconds=0.05, handshake_seconds=2.0)
+    patience = getattr(request, "param", 20.0)
+    stream = MarketStream(token, took, changed, stall_seconds=patience, back_off_seconds=0.05)
     found = Feed(stream)
     stream.want("Quote", ["SPY", "QQQ", "IWM"])
     running = asyncio.create_task(stream.run())
@@ -371,6 +380,7 @@ async def test_a_refused_quote_token_is_asked_for_anew(faults: FaultsOf, feed: F
     assert len(feed.reasons) == 2
 
 
+@pytest.mark.parametrize("feed", [0.7], indirect=True)
 async def test_a_silent_feed_is_noticed_by_the_watchdog(faults: FaultsOf, feed: Feed) -> None:
     """Open and mute: the stall is told and a new connection streams."""
     faults.install(FreezeStream(stream="dxlink", times=1))
@@ -397,5 +407,5 @@ async def test_a_thin_line_slows_what_comes(faults: FaultsOf, client: TastyClien
     async with websockets.connect(address, proxy=None) as socket:
         began = time.monotonic()
         await socket.send(SETUP)
-        text = str(await asyncio.wait_for(socket.recv(), 5))
+        text = str(await asyncio.wait_for(socket.recv(), 10))
         assert time.monotonic() - began >= len(text) / 500 * 0.9

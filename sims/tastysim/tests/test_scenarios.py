@@ -266,7 +266,7 @@ def test_a_simulator_starts_with_a_scenario_and_a_rate(tmp_path: Path) -> None:
     process, url = _start(tmp_path, TT_TASTYSIM_SCENARIO=str(file), TT_TASTYSIM_REQUESTS_PER_SECOND="4")
     try:
         with httpx.Client(base_url=url, trust_env=False, headers={"User-Agent": "test/1"}) as http:
-            deadline, wiped = time.monotonic() + 30, False
+            deadline, wiped = time.monotonic() + 60, False
             while not wiped and time.monotonic() < deadline:
                 with suppress(httpx.HTTPError):
                     wiped = "wiped" in [row["what"] for row in http.get("/sim/history").json()]

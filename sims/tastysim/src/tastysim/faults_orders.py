@@ -49,7 +49,7 @@ class ShownBrokerage(Brokerage):
 
 @dataclass(frozen=True, slots=True)
 class _Account:
-    """What an account held at some time."""
+    """What an account held from some time on."""
 
     at: dict[str, datetime]
     holdings: Holdings
@@ -248,7 +248,8 @@ class OrderFaults:
                 self._past.pop(number, None)
                 continue
             past = self._past.setdefault(number, deque())
-            past.append(_Account(at, copy.deepcopy(broker.holdings)))
+            if not past or past[-1].holdings != broker.holdings:
+                past.append(_Account(at, copy.deepcopy(broker.holdings)))
             oldest = at[lag.clock] - timedelta(seconds=lag.seconds)
             while len(past) > 1 and past[1].at[lag.clock] <= oldest:
                 past.popleft()
