@@ -111,8 +111,8 @@ def balance(broker: Broker) -> dict[str, Any]:
     shares = str(max(power, Decimal(0)) / EQUITY_RATE if margin else power)
     sides = {(option, long): Decimal(0) for option in (True, False) for long in (True, False)}
     for symbol in broker.positions:
-        value = broker.value(symbol)
-        sides[valuation.is_option(symbol), value >= 0] += abs(value)
+        worth = broker.value(symbol)
+        sides[valuation.is_option(symbol), worth >= 0] += abs(worth)
     return {
         **dict.fromkeys(_BALANCE_ZEROS, "0.0"),
         "account-number": broker.account, "currency": "USD", "cash-balance": str(broker.cash),
