@@ -81,75 +81,6 @@ async def test_who_logs_in_and_what_the_account_may_do(client: TastyClient, acco
         await client.balance("5WT99999")
 
 
-async def test_instruments_and_chains_are_those_of_the_market(client: TastyClient) -> None:
-    """One universe behind every endpoint; what is not listed is empty or unknown, never invented."""
-    flat, (nested,), compact = (
-        await client.option_chain("SPY"), await client.nested_chain("SPY"), await client.compact_chain("SPY")
-    )  # fmt: skip
-    symbols = {each.symbol for each in flat}
-    strikes = [strike for each in nested.expirations for strike in each.strikes]
-    assert symbols == {strike.call for strike in strikes} | {strike.put for strike in strikes}
-    assert symbols == {symbol for each in compact for symbol in each.symbols}
-    assert all(".SPY" in each.streamer_symbols[0] for each in compact)
-    one = await client.equity_option(flat[0].symbol)
-    assert one == flat[0]
-    wanted = sorted(symbols)[:250]
-    assert {each.symbol for each in await client.equity_options(wanted)} == set(wanted)
-    assert (await client.equity("SPY")).is_etf
-    assert [each.symbol for each in await client.equities(["AAPL", "NOPE"])] == ["AAPL"]
-    assert len(await client.active_equities()) == len(await client.equities()) > 10
-    assert len(await client.active_equities(limit=3)) == 3
-    assert "AAPL" in {each.symbol for each in await client.search_symbols("aa")}
-    assert [each.symbol for each in await client.search_instruments("gold")] == ["GLD"]
-    assert {each.value for each in await client.quantity_decimal_precisions()} == {0}
-    nothing = (
-        await client.futures(), await client.cryptocurrencies(), await client.warrants(), await client.currency_pairs(),
-        await client.future_products(), await client.future_option_products(), await client.option_chain("NOPE"),
-        await client.futures_option_chain("ES"), await client.future_options(["./ESZ6 ESZ6  261218P6300"]),
-        await client.span_rows(TODAY, "CME"), await client.futures_sessions(),
-    )  # fmt: skip
-    assert not any(nothing)
-    for missing in (client.equity("NOPE"), client.cryptocurrency("BTC/USD"), client.future("/ESZ6"),
-                    client.nested_chain("NOPE"), client.nested_futures_chain("ES"), client.warrant("X"),
-                    client.future_option("./ESZ6 ESZ6  261218P6300"), client.future_product("CME", "ES"),
-                    client.future_option_product("ES")):  # fmt: skip
-        with pytest.raises(NotFoundError):
-            await missing
-
-
-async def test_market_data_are_those_of_the_book(client: TastyClient) -> None:
-    """Quotes by type in hundreds; metrics; what has no history is empty."""
-    symbols = [each.symbol for each in (await client.option_chain("SPY"))[:150]]
-    found = await client.market_data_by_type(equities=["SPY", "NOPE"], equity_options=symbols)
-    assert {each.symbol for each in found} == {"SPY", *symbols}
-    assert all(each.bid < each.ask for each in found if each.bid is not None and each.ask is not None)
-    assert (await client.market_data("Equity", "SPY")).last is not None
-    with pytest.raises(NotFoundError):
-        await client.market_data("Cryptocurrency", "BTC/USD")
-    (metrics,) = await client.metrics(["SPY"])
-    assert metrics.implied_volatility_index is not None
-    assert abs(metrics.implied_volatility_index * 100 - (metrics.implied_volatility_30_day or 0)) < 1
-    assert await client.dividends("SPY") == await client.earnings("SPY", TODAY) == []
-    assert await client.risk_free_rate() == Decimal("0.04")
-
-
-async def test_sessions_follow_the_exchange_calendar(client: TastyClient) -> None:
-    """The simulated market is open; next, previous and holidays are real."""
-    assert (await client.market_session()).state == "Open"
-    following, before = await client.next_session(), await client.previous_session()
-    assert before.session_date is not None
-    assert following.session_date is not None
-    assert before.session_date < following.session_date
-    calendar = await client.holidays()
-    days = [each.session_date for each in await client.sessions(TODAY + timedelta(days=30), TODAY)]
-    assert not set(days) & set(calendar.holidays)
-    assert [each.instrument_collection for each in await client.current_sessions()] == ["Equity"]
-    for missing in (client.futures_holidays("CME"), client.futures_session("CFE"), client.next_futures_session("CME"),
-                    client.previous_futures_session("CME", TODAY)):  # fmt: skip
-        with pytest.raises(NotFoundError):
-            await missing
-
-
 async def test_a_trade_leaves_the_same_trace_everywhere(client: TastyClient, account: str) -> None:
     """Order, position, cash, transaction, fees, margin and value tell one story, signs included."""
     symbol = await bought(client, account, 2)
@@ -423,7 +354,6 @@ async def test_watchlists_and_alerts_are_kept(client: TastyClient) -> None:
     await client.delete_watchlist("Second")
     with pytest.raises(NotFoundError):
         await client.watchlist("Second")
-    assert await client.public_watchlists() == await client.pairs_watchlists() == []
     alert = await client.create_quote_alert(NewAlert(symbol="SPY", operator=">", threshold=Decimal(1)))
 
     async def triggered() -> bool:

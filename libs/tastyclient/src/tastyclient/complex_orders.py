@@ -16,6 +16,8 @@ from tastyclient.new_orders import NewOrder, OrderType
 from tastyclient.orders import BuyingPowerEffect, FeeCalculation, Message, OrderView, PlacedOrder
 from tastyclient.wire import Record, Wire, items, read
 
+Comparator = Literal["gte", "lte"]
+
 
 class ComplexOrderType(StrEnum):
     """An unmapped type fails loudly."""
@@ -42,7 +44,7 @@ class NewComplexOrder(Wire):
     trigger_order: NewOrder | None = None
     source: str | None = None
     ratio_price_threshold: Decimal | None = None
-    ratio_price_comparator: Literal["gte", "lte"] | None = None
+    ratio_price_comparator: Comparator | None = None
     ratio_price_is_threshold_based_on_notional: bool | None = None
 
     @model_validator(mode="after")
@@ -145,6 +147,25 @@ class ComplexOrdersApi:
             raise MalformedReplyError("PlacedComplexOrder: the answer has no `complex-order`")
         return read(PlacedComplexOrder, data.get("complex-order"))
 
+    async def preview_ratio(
+        self, account_number: str, complex_order_id: int, *, threshold: Decimal | None = None,
+        comparator: Comparator | None = None,
+    ) -> ComplexOrderPreview:  # fmt: skip
+        """What the broker would say to another ratio of a PAIRS order. Has no effect."""
+        path = f"{_complex(account_number)}/{complex_order_id}/dry-run"
+        return read(ComplexOrderPreview, await self.transport.send("POST", path, _ratio(threshold, comparator)))
+
+    async def edit_ratio(
+        self, account_number: str, complex_order_id: int, *, threshold: Decimal | None = None,
+        comparator: Comparator | None = None,
+    ) -> PlacedComplexOrder:  # fmt: skip
+        """Change the ratio that a PAIRS order waits for. Raises RejectedError once its orders have been sent."""
+        path = f"{_complex(account_number)}/{complex_order_id}"
+        data = await self.transport.send("PATCH", path, _ratio(threshold, comparator))
+        if not isinstance(data, dict):
+            raise MalformedReplyError("PlacedComplexOrder: the answer has no `complex-order`")
+        return read(PlacedComplexOrder, data.get("complex-order", data))
+
     async def cancel_complex(self, account_number: str, complex_order_id: int) -> PlacedComplexOrder:
         """Ask for the cancellation of every part; a live one may still fill."""
         path = f"{_complex(account_number)}/{complex_order_id}"
@@ -162,6 +183,16 @@ class ComplexOrdersApi:
     async def live_complex_orders(self, account_number: str) -> list[PlacedComplexOrder]:
         """Today's complex orders, in any state."""
         return items(PlacedComplexOrder, await self.transport.get(f"{_complex(account_number)}/live"))
+
+
+def _ratio(threshold: Decimal | None, comparator: Comparator | None) -> dict[str, Any]:
+    if threshold is None and comparator is None:
+        raise ValueError("give a threshold or a comparator")
+    found = {
+        "ratio-price-threshold": None if threshold is None else format(threshold, "f"),
+        "ratio-price-comparator": comparator,
+    }  # fmt: skip
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _complex(account_number: str) -> str:

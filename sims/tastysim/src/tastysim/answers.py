@@ -11,6 +11,8 @@ from fastapi import Request, Response
 
 from tastysim.orders import Refusal, invalid
 
+SORTS = ("Asc", "Desc")
+
 
 def json_response(content: Any, status: int = 200) -> Response:
     """JSON bytes."""
@@ -40,8 +42,10 @@ def paged(
 ) -> Response:
     """One page of a list, as asked for; only what is on it is turned into its shape. Raises Refusal."""
     size, offset = whole(request, "per-page", per_page), whole(request, "page-offset", 0)
-    if not 1 <= size <= most or offset < 0:
-        raise invalid("per-page", f"is not between 1 and {most}" if offset >= 0 else "page-offset is negative")
+    if not 1 <= size <= most:
+        raise invalid("per-page", f"is not between 1 and {most}")
+    if offset < 0:
+        raise invalid("page-offset", "is negative")
     page = [show(each) for each in items[offset * size : (offset + 1) * size]]
     pagination = {
         "per-page": size, "page-offset": offset, "item-offset": offset * size, "total-items": len(items),
@@ -64,6 +68,14 @@ def several(request: Request, name: str) -> list[str]:
     """Values of a parameter, plain, bracketed or separated by commas."""
     found = [*request.query_params.getlist(name), *request.query_params.getlist(f"{name}[]")]
     return [part for each in found for part in each.split(",") if part]
+
+
+def choice(request: Request, name: str, known: Iterable[str], default: str | None = None) -> str | None:
+    """One of the words of an enumeration; the default when it is not given. Raises Refusal."""
+    found = request.query_params.get(name, default)
+    if found is not None and found not in known:
+        raise invalid(name, "does not have a valid value")
+    return found
 
 
 def flag(request: Request, name: str) -> bool | None:
@@ -98,17 +110,29 @@ def moment(request: Request, name: str) -> datetime | None:
     return found.replace(tzinfo=UTC) if found is not None and found.tzinfo is None else found
 
 
-def within(request: Request, at: datetime, its_day: date) -> bool:
-    """Whether something lies in the range of start-date, end-date, start-at and end-at."""
+def span(request: Request) -> Callable[[datetime, date], bool]:
+    """Whether a time and its day lie in the range of start-date, end-date, start-at and end-at. Raises Refusal."""
     first, last, since, until = (
         day(request, "start-date"), day(request, "end-date"), moment(request, "start-at"), moment(request, "end-at")
     )  # fmt: skip
-    return (
-        (first is None or its_day >= first)
-        and (last is None or its_day <= last)
-        and (since is None or at >= since)
-        and (until is None or at <= until)
-    )
+
+    def within(at: datetime, its_day: date) -> bool:
+        return (
+            (first is None or its_day >= first)
+            and (last is None or its_day <= last)
+            and (since is None or at >= since)
+            and (until is None or at <= until)
+        )
+
+    return within
+
+
+async def object_of(request: Request) -> dict[str, Any]:
+    """The decoded body, which is an object. Raises Refusal."""
+    found = await body_of(request)
+    if not isinstance(found, dict):
+        raise Refusal(400, "invalid_request", "The request is not a JSON object")
+    return found
 
 
 async def body_of(request: Request) -> Any:

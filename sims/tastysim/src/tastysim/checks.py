@@ -10,6 +10,13 @@ from typing import Any
 from tastysim.market import Market
 from tastysim.orders import SIGNS, TIMES_IN_FORCE, TYPES, Order, Refusal, invalid, preflight, stamp
 
+KINDS = (
+    "Equity", "Equity Option", "Cryptocurrency", "Event Contract", "Fixed Income Security", "Future", "Future Option",
+    "Liquidity Pool", "Warrant", "Index", "Bond", "Currency Pair", "Equity Offering",
+)  # fmt: skip
+"""Kinds of instruments that the interface knows; only the first two are traded here."""
+NOT_SHARES = ("Index", "Future", "Cryptocurrency")
+"""What a market lists beside shares: it has a price, and nobody can buy it as a share."""
 _PRICED, _TRIGGERED = ("Limit", "Stop Limit"), ("Stop", "Stop Limit")
 
 
@@ -48,11 +55,14 @@ def _leg(market: Market, leg: Any, held: Collection[str]) -> dict[str, Any]:
     if not isinstance(leg, dict):
         raise invalid("legs", "is not an object")
     symbol, kind = str(leg.get("symbol", "")), leg.get("instrument-type", "Equity Option")
+    if kind not in KINDS:
+        raise invalid("legs.instrument-type", "does not have a valid value")
     if kind == "Equity Option":
         kept = symbol in held and market.index_of(underlying_of(market, symbol)) is not None
         listed = symbol in market.row_of or kept
     else:
-        listed = market.index_of(symbol) is not None
+        index = market.index_of(symbol)
+        listed = index is not None and market.listed[index].sector not in NOT_SHARES
     if kind not in ("Equity Option", "Equity") or not listed:
         raise preflight("instrument_validation_failed", f"Instrument {symbol!r} is not active.")
     quantity = _decimal(leg.get("quantity"), "legs.quantity")

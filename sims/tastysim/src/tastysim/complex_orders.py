@@ -109,6 +109,20 @@ class ComplexBook:
         self._keep(found, now)
         return found
 
+    def edited(self, complex_id: int, body: dict[str, Any]) -> dict[str, Any]:
+        """The ratio of a PAIRS order as a request changes it. Raises Refusal where there is nothing to change."""
+        found = self.get(complex_id)
+        if not found.ratio or found.started or found.terminal_at is not None:
+            raise Refusal(422, "cannot_update_order", f"Complex order {complex_id} has no ratio that can be changed")
+        return _ratio(found.ratio | {name: value for name, value in body.items() if value is not None})
+
+    def edit(self, complex_id: int, body: dict[str, Any], now: datetime) -> ComplexOrder:
+        """Change the ratio that a PAIRS order waits for. Raises Refusal."""
+        found = self.get(complex_id)
+        found.ratio = self.edited(complex_id, body)
+        self._keep(found, now)
+        return found
+
     def exchange(self, old: Order, new: Order) -> None:
         """A replacement takes the place of its part."""
         found = self.orders.get(old.complex_id or 0)
@@ -157,9 +171,8 @@ class ComplexBook:
 
     def _ratio_reached(self, found: ComplexOrder) -> bool:
         first, second = (self._broker.orders[each].underlying for each in found.orders)
-        market = self._broker.market
-        spots = [market.spot[market.index_of(each) or 0] for each in (first, second)]
-        ratio, threshold = float(spots[0] / spots[1]), float(found.ratio["ratio-price-threshold"])
+        ratio = self._broker.mark(first) / self._broker.mark(second)
+        threshold = Decimal(found.ratio["ratio-price-threshold"])
         return ratio >= threshold if found.ratio["ratio-price-comparator"] == "gte" else ratio <= threshold
 
     def _keep(self, found: ComplexOrder, now: datetime) -> None:
@@ -178,7 +191,9 @@ def _ratio(body: dict[str, Any]) -> dict[str, Any]:
     try:
         threshold = Decimal(str(body["ratio-price-threshold"]))
     except (KeyError, ArithmeticError):
-        raise invalid("ratio-price-threshold", "is missing") from None
+        raise invalid("ratio-price-threshold", "is missing or is not a number") from None
+    if not threshold.is_finite() or threshold <= 0:
+        raise invalid("ratio-price-threshold", "is not a positive number")
     if body.get("ratio-price-comparator") not in ("gte", "lte"):
         raise invalid("ratio-price-comparator", "does not have a valid value")
     return {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -11,9 +12,10 @@ from fastapi import APIRouter, Request, Response
 from optionmath.margin import MarginRules
 from optionmath.sessions import market_date
 from tastysim import shapes, valuation
-from tastysim.answers import body_of, day, many, moment, one, paged, several, within, yes
+from tastysim.answers import SORTS, body_of, choice, day, many, moment, one, paged, several, span, yes
 from tastysim.broker import Broker
 from tastysim.brokerage import Brokerage
+from tastysim.checks import KINDS
 from tastysim.fees import NAMES as FEE_NAMES
 from tastysim.market import RATE
 from tastysim.orders import Refusal, invalid
@@ -72,8 +74,9 @@ def routes(brokerage: Brokerage) -> APIRouter:
 
     @api.get("/accounts/{number}/transactions")
     async def transactions(request: Request, number: str) -> Response:
-        rows = [row for row in broker(number).store.rows("transactions", number) if _matches(request, row)]
-        descending = request.query_params.get("sort", "Desc") == "Desc"
+        wanted = _wanted(request)
+        rows = [row for row in broker(number).store.rows("transactions", number) if wanted(row)]
+        descending = choice(request, "sort", SORTS, "Desc") == "Desc"
         return paged(request, rows[::-1] if descending else rows, 250)
 
     @api.get("/accounts/{number}/transactions/total-fees")
@@ -160,41 +163,45 @@ def _positions(request: Request, broker: Broker) -> list[dict[str, Any]]:
     symbols = list(broker.positions)
     if yes(request, "include-closed-positions"):
         symbols += [each for each in broker.realized if each != "day" and each not in broker.positions]
-    rows = [shapes.position(broker, symbol, marks=yes(request, "include-marks")) for symbol in symbols]
+    marks = yes(request, "include-marks")
+    rows = [shapes.position(broker, symbol, marks=marks) for symbol in symbols]
     asked = request.query_params
-    underlyings = several(request, "underlying-symbol")
+    underlyings, kind = several(request, "underlying-symbol"), choice(request, "instrument-type", KINDS)
     return [
         row for row in rows
         if (not underlyings or row["underlying-symbol"] in underlyings)
         and asked.get("symbol") in (None, row["symbol"])
-        and asked.get("instrument-type") in (None, row["instrument-type"])
+        and kind in (None, row["instrument-type"])
     ]  # fmt: skip
 
 
-def _matches(request: Request, row: dict[str, Any]) -> bool:
-    asked = request.query_params
+def _wanted(request: Request) -> Callable[[dict[str, Any]], bool]:
+    """Whether a transaction is one that a request asks for. Raises Refusal."""
+    asked, within = request.query_params, span(request)
     types, sub_types = several(request, "types"), several(request, "sub-type")
-    its_day = datetime.fromisoformat(row["transaction-date"]).date()
-    return (
-        within(request, datetime.fromisoformat(row["executed-at"]), its_day)
-        and (not types or row["transaction-type"] in types)
-        and (not sub_types or row["transaction-sub-type"] in sub_types)
-        and all(
-            asked.get(name) in (None, row.get(key))
-            for name, key in (
-                ("type", "transaction-type"), ("action", "action"), ("symbol", "symbol"), ("currency", "currency"),
-                ("instrument-type", "instrument-type"), ("underlying-symbol", "underlying-symbol"),
-            )
+    choice(request, "instrument-type", KINDS)
+    names = {
+        "type": "transaction-type", "action": "action", "symbol": "symbol", "currency": "currency",
+        "instrument-type": "instrument-type", "underlying-symbol": "underlying-symbol",
+    }  # fmt: skip
+
+    def wanted(row: dict[str, Any]) -> bool:
+        return (
+            within(datetime.fromisoformat(row["executed-at"]), date.fromisoformat(row["transaction-date"]))
+            and (not types or row["transaction-type"] in types)
+            and (not sub_types or row["transaction-sub-type"] in sub_types)
+            and all(asked.get(name) in (None, row.get(key)) for name, key in names.items())
+            and asked.get("futures-symbol") is None
         )
-        and asked.get("futures-symbol") is None
-    )  # fmt: skip
+
+    return wanted
 
 
 def _history(request: Request, brokerage: Brokerage, broker: Broker) -> list[dict[str, Any]]:
     """Value over time in at most 500 candles: minutes, joined as the range grows."""
     now, start = brokerage.market.now, moment(request, "start-time")
     if start is None:
-        back = _BACK.get(request.query_params.get("time-back", ""))
+        back = _BACK.get(choice(request, "time-back", _BACK) or "")
         if back is None:
             raise invalid("time-back", "time-back or start-time is missing")
         start = now - back

@@ -9,11 +9,13 @@ from fastapi import APIRouter, Request, Response
 
 from optionmath.sessions import market_date
 from tastysim import complex_orders
-from tastysim.answers import body_of, many, one, paged, several, within
+from tastysim.answers import SORTS, body_of, choice, many, object_of, one, paged, several, span
 from tastysim.broker import Broker
 from tastysim.brokerage import Brokerage
-from tastysim.orders import Order, Refusal, invalid
+from tastysim.checks import KINDS
+from tastysim.orders import TERMINAL, WORKING, ComplexOrder, Order, Refusal, invalid
 
+STATUSES = WORKING | TERMINAL | {"Contingent"}
 _START_REQUIRED = "20261012"
 """From this version on an order search needs a start."""
 
@@ -49,7 +51,7 @@ def routes(brokerage: Brokerage) -> APIRouter:
     @api.post("/accounts/{number}/orders/{order_id}/dry-run")
     async def replacement(request: Request, number: str, order_id: int) -> Response:
         found = broker(number)
-        order, effect, fees = found.dry_run(found.replacement(order_id, await body_of(request)), market.now)
+        order, effect, fees = found.dry_run(found.replacement(order_id, await object_of(request)), market.now)
         return one(request, _wrapper({"order": order.as_wire()}, effect, fees, order.warnings), 201)
 
     @api.post("/accounts/{number}/orders/{order_id}/reconfirm")
@@ -59,10 +61,7 @@ def routes(brokerage: Brokerage) -> APIRouter:
     @api.put("/accounts/{number}/orders/{order_id}")
     @api.patch("/accounts/{number}/orders/{order_id}")
     async def replace(request: Request, number: str, order_id: int) -> Response:
-        body = await body_of(request)
-        if not isinstance(body, dict):
-            raise Refusal(400, "invalid_request", "The request is not a JSON object")
-        return one(request, broker(number).replace(order_id, body, market.now).as_wire())
+        return one(request, broker(number).replace(order_id, await object_of(request), market.now).as_wire())
 
     @api.delete("/accounts/{number}/orders/{order_id}")
     async def cancel(request: Request, number: str, order_id: int) -> Response:
@@ -91,10 +90,8 @@ def routes(brokerage: Brokerage) -> APIRouter:
     @api.post("/accounts/{number}/complex-orders")
     async def complex_submit(request: Request, number: str) -> Response:
         found = broker(number)
-        placed, shape = found.complex.submit(await body_of(request), market.now)
-        first = found.orders[placed.parts[0]]
-        effect, fees = found.buying_power_effect(first), found.fee_calculation(first)
-        return one(request, _wrapper({"complex-order": shape}, effect, fees, first.warnings), 201)
+        placed, _ = found.complex.submit(await body_of(request), market.now)
+        return one(request, _complex_wrapper(found, placed), 201)
 
     @api.get("/accounts/{number}/complex-orders/live")
     async def complex_live(request: Request, number: str) -> Response:
@@ -115,6 +112,18 @@ def routes(brokerage: Brokerage) -> APIRouter:
         book = broker(number).complex
         return one(request, book.as_wire(book.get(complex_id)))
 
+    @api.patch("/accounts/{number}/complex-orders/{complex_id}")
+    async def complex_edit(request: Request, number: str, complex_id: int) -> Response:
+        found = broker(number)
+        edited = found.complex.edit(complex_id, await object_of(request), market.now)
+        return one(request, _complex_wrapper(found, edited))
+
+    @api.post("/accounts/{number}/complex-orders/{complex_id}/dry-run")
+    async def complex_edit_dry_run(request: Request, number: str, complex_id: int) -> Response:
+        found = broker(number)
+        ratio = found.complex.edited(complex_id, await object_of(request))
+        return one(request, _complex_wrapper(found, found.complex.get(complex_id), ratio), 201)
+
     @api.delete("/accounts/{number}/complex-orders/{complex_id}")
     async def complex_cancel(request: Request, number: str, complex_id: int) -> Response:
         book = broker(number).complex
@@ -127,6 +136,14 @@ def _wrapper(
     found: dict[str, Any], effect: dict[str, Any], fees: dict[str, Any], warnings: list[dict[str, str]]
 ) -> dict[str, Any]:
     return found | {"buying-power-effect": effect, "fee-calculation": fees, "warnings": warnings, "errors": []}
+
+
+def _complex_wrapper(broker: Broker, order: ComplexOrder, ratio: dict[str, Any] | None = None) -> dict[str, Any]:
+    first = broker.orders[order.parts[0]]
+    shape = broker.complex.as_wire(order) | (ratio or {})
+    return _wrapper(
+        {"complex-order": shape}, broker.buying_power_effect(first), broker.fee_calculation(first), first.warnings
+    )
 
 
 def _at(milliseconds: int, now: datetime) -> datetime:
@@ -143,18 +160,21 @@ def _asked(request: Request, brokerage: Brokerage) -> list[Broker]:
 def _search(request: Request, brokers: list[Broker]) -> list[Order]:
     """Orders that match, newest first unless asked otherwise."""
     asked, statuses = request.query_params, several(request, "status")
+    if not set(statuses) <= STATUSES:
+        raise invalid("status", "does not have a valid value")
+    kind, sort = choice(request, "underlying-instrument-type", KINDS), choice(request, "sort", SORTS, "Desc")
     version = request.headers.get("accept-version", "")
     if version >= _START_REQUIRED and not (asked.get("start-date") or asked.get("start-at")):
         raise invalid("start-date", "start-date or start-at is required")
-    found = []
+    found, within = [], span(request)
     for order in (order for broker in brokers for order in broker.orders.values()):
         received = datetime.fromisoformat(order.received_at)
         if (
-            within(request, received, market_date(received))
+            within(received, market_date(received))
             and (not statuses or order.status in statuses)
             and asked.get("underlying-symbol") in (None, order.underlying)
-            and asked.get("underlying-instrument-type") in (None, "Equity")
+            and kind in (None, "Equity")
             and asked.get("futures-symbol") is None
         ):
             found.append(order)
-    return sorted(found, key=lambda each: each.id, reverse=asked.get("sort", "Desc") == "Desc")
+    return sorted(found, key=lambda each: each.id, reverse=sort == "Desc")

@@ -119,7 +119,7 @@ def build(settings: SimSettings) -> FastAPI:
     @app.exception_handler(RequestValidationError)
     async def unreadable(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
-        reason = {"domain": str(first["loc"][-1]), "reason": str(first["msg"])}
+        reason = {"domain": str(first["loc"][-1]).replace("_", "-"), "reason": str(first["msg"])}
         return refused(Refusal(400, "validation_error", "Request validation failed", [reason]))
 
     @app.websocket("/dxlink")
