@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
@@ -20,38 +19,9 @@ import pytest
 
 from chassis.embedded import free_port
 from tastyclient import ClientSettings, Columns, MarketStream, NewLeg, NewOrder, OrderStatus, RejectedError, TastyClient
-from tastysim.market import ModelMarket
 from testkit import eventually
 
-NOW = datetime(2026, 11, 24, 16, 0, tzinfo=UTC)
 ACCOUNT = "5WT00001"
-
-
-def test_the_same_seed_gives_the_same_market() -> None:
-    """Bit for bit, step by step; another seed gives another."""
-    first, second, other = ModelMarket(7, NOW), ModelMarket(7, NOW), ModelMarket(8, NOW)
-    for _ in range(20):
-        for market in (first, second, other):
-            market.step(1.0)
-    assert np.array_equal(first.bid, second.bid)
-    assert np.array_equal(first.spot, second.spot)
-    assert not np.array_equal(first.spot, other.spot)
-
-
-def test_quotes_are_never_crossed_and_parity_holds_within_the_spread() -> None:
-    """An hour of market: bid below ask, and call minus put close to the forward's value."""
-    market = ModelMarket(3, NOW)
-    for _ in range(60):
-        market.step(60.0)
-    assert (market.ask > market.bid).all()
-    assert (market.bid >= 0).all()
-    assert len(market.strike) > 10_000
-    calls, puts = market.theoretical[0::2], market.theoretical[1::2]
-    index = market.underlying[0::2]
-    dividend = np.array([each.dividend_yield for each in market.listed])[index]
-    years = market.years[0::2]
-    expected = market.spot[index] * np.exp(-dividend * years) - market.strike[0::2] * np.exp(-0.04 * years)
-    assert np.abs(calls - puts - expected).max() < 1e-6
 
 
 @dataclass(slots=True)

@@ -69,8 +69,8 @@ class ModelMarket:
     def _open_day(self, listing: Listing, interest: Floats | None, previous: Floats | None = None) -> None:
         """Take a listing for the day that the path is on; interest: contracts open in it, None at the start."""
         its = self._paths.block.its
-        self._contracts = listing
-        self._day = Day(self.seed, self.listed, listing, self._paths, self.schedule, self.hours)
+        self.contracts = listing
+        self.day = Day(self.seed, self.listed, listing, self._paths, self.schedule, self.hours)
         spot, _ = self._paths.at(np.array([max(self._birth, its.start * BUCKETS)]))
         crowds = model_interest.crowd(listing, self.listed, spot[0])
         self._traded = model_interest.day_volume(crowds, listing.ids, its.day.toordinal())
@@ -79,14 +79,14 @@ class ModelMarket:
 
     def _show_day(self, target: int | None) -> None:
         """Make the columns of the day and everything in them as of its first bucket."""
-        listing, its, size = self._contracts, self._paths.block.its, len(self._contracts)
+        listing, its, size = self.contracts, self._paths.block.its, len(self.contracts)
         self._columns = columns = Columns(size)
         self._bucket = max(self._birth, its.start * BUCKETS)
         columns.open_interest[:] = self._interest
         columns.last_size[:] = 1.0
         if self.hours is Hours.ALWAYS:  # a day without a night between has traded already when it begins
             columns.volume[:] = self._traded
-        previous = np.round(self._day.prices(self._bucket), 2) if self._previous is None else self._previous
+        previous = np.round(self.day.prices(self._bucket), 2) if self._previous is None else self._previous
         columns.previous[:] = columns.last[:] = previous
         self._flow = Flow(self.seed, self._traded, its.minutes)
         self.rows, self.options = listing.rows, Options(listing)
@@ -97,7 +97,7 @@ class ModelMarket:
         self.previous_close = self._history.last_close()
         every = np.arange(size)
         moment = self._bucket if target is None else target
-        last = np.maximum(self._day.requoted(every, moment), self._bucket)
+        last = np.maximum(self.day.requoted(every, moment), self._bucket)
         self._requote(every, last)
         self._trade(self._bucket, moment)
         self._bucket = moment
@@ -139,11 +139,11 @@ class ModelMarket:
         """Go on within the day."""
         before, self._bucket = self._bucket, target
         if target == before + 1:
-            rows = self._day.due(target)
+            rows = self.day.due(target)
             self._put(rows, target)
         else:
-            every = np.arange(len(self._contracts))
-            last = self._day.requoted(every, target)
+            every = np.arange(len(self.contracts))
+            last = self.day.requoted(every, target)
             rows = np.nonzero(last > before)[0]
             self._requote(rows, last[rows])
         self._trade(before, target)
@@ -151,7 +151,7 @@ class ModelMarket:
         self._show_underlyings()
 
     def _put(self, rows: Integers, bucket: int | Integers) -> None:
-        found, book = self._day.fair(rows, bucket)
+        found, book = self.day.fair(rows, bucket)
         self._columns.requote(rows, found, book, self.steps)
 
     def _requote(self, rows: Integers, buckets: Integers) -> None:
@@ -160,7 +160,7 @@ class ModelMarket:
 
     def _expire(self, before: int, target: int) -> None:
         """Contracts whose time ended between two buckets, the second included."""
-        listing, its = self._contracts, self._paths.block.its
+        listing, its = self.contracts, self._paths.block.its
         ends = listing.cell_end * model_hours.BUCKETS_A_SECOND
         over = np.nonzero((ends > before) & (ends <= target))[0]
         if not len(over) or its.close is None:
@@ -175,9 +175,9 @@ class ModelMarket:
         its = self._paths.block.its
         self._history.append(its.day, self._bar(), self._years(its), self._paths.official_close())
         splits = splits_of(self.schedule, self.listed, following.day)
-        before, interest = self._contracts, self._interest
+        before, interest = self.contracts, self._interest
         interest = model_interest.after_night(interest, self._traded, before.ids, its.day.toordinal())
-        closing = self._day.prices(its.end * BUCKETS) if last else np.full(len(before), np.nan)
+        closing = self.day.prices(its.end * BUCKETS) if last else np.full(len(before), np.nan)
         self._paths.advance(following)
         self.listed = tuple(
             split(each, splits[index][0] / splits[index][1]) if index in splits else each
@@ -209,7 +209,7 @@ class ModelMarket:
 
     def _month_volatility(self, bucket: int) -> Floats:
         _, volatility = self._paths.at(np.array([bucket]))
-        return month_volatility(volatility[0], self._paths.level, self._day.month_reports(bucket))
+        return month_volatility(volatility[0], self._paths.level, self.day.month_reports(bucket))
 
     def _show_underlyings(self) -> None:
         bucket, its = self._bucket, self._paths.block.its
@@ -256,18 +256,18 @@ class ModelMarket:
 
     def _contract_trades(self, minutes: range, before: int, target: int) -> Trades:
         prints = [self._flow.contracts(minute) for minute in minutes]
-        found = of_contracts(prints, minutes.start, self._contracts.cell_underlying[self._contracts.cell]).within(
+        found = of_contracts(prints, minutes.start, self.contracts.cell_underlying[self.contracts.cell]).within(
             before, target
         )
         bucket = found.time_ms // 250
-        ends = self._contracts.cell_end[self._contracts.cell[found.row]] * model_hours.BUCKETS_A_SECOND
+        ends = self.contracts.cell_end[self.contracts.cell[found.row]] * model_hours.BUCKETS_A_SECOND
         found = found.where(bucket < ends)
         if target == before + 1:
             bid, ask = self._columns.bid[found.row], self._columns.ask[found.row]
         else:
             birth = max(self._birth, self._paths.block.its.start * BUCKETS)
-            quoted = np.maximum(self._day.requoted(found.row, found.time_ms // 250), birth)
-            _, book = self._day.fair(found.row, quoted)
+            quoted = np.maximum(self.day.requoted(found.row, found.time_ms // 250), birth)
+            _, book = self.day.fair(found.row, quoted)
             bid, ask = book.bid, book.ask
         found = found.priced(bid, ask)
         self._columns.trade(found.row, found.price, found.size, self.steps)
