@@ -423,11 +423,27 @@ async def test_somebody_else_trades_in_the_account(
     await assert_books(client, account)
 
 
+async def test_what_somebody_else_cannot_do_is_refused_and_noted(
+    faults: FaultsOf, client: TastyClient, account: str
+) -> None:
+    """A symbol that does not exist, one that is none, more than the account can pay: nothing happens but the note."""
+    faults.install(
+        ForeignOrder(account=account, symbol="NOPE"),
+        ForeignOrder(account=account, symbol="XXX   269999C00000000", action="Sell to Open"),
+        ForeignOrder(account=account, symbol="SPY", price=Decimal(700), quantity=100_000),
+        BustTrade(account=account, order_id=1),
+    )
+    await eventually(lambda: faults.told(account, "fault refused") == ["fault refused"] * 3)
+    assert await client.live_orders(account) == []
+    assert faults.http.get("/sim/clock").json()["failures"] == 0
+    await assert_books(client, account)
+
+
 async def test_a_trade_is_busted(faults: FaultsOf, client: TastyClient, account: str) -> None:
     """Positions and cash are as before it; reversals name what they take back; the order keeps its fills."""
     order = await filled(client, account, await client.submit(account, await filling(client, "bust")))
     assert len(await client.positions(account)) == 2
-    faults.install(BustTrade(account=account, order_id=order.id))
+    faults.install(BustTrade(account=account, order_id=1), BustTrade(account=account, order_id=order.id))
     await eventually(lambda: faults.told(account, "busted"))
     assert await client.positions(account) == []
     assert (await client.balance(account)).cash_balance == 100_000

@@ -239,7 +239,7 @@ async def test_a_connection_ends_now_and_cannot_be_made_again_for_a_while(
     [refusing, _, _] = faults.install(
         RefuseConnection(stream="account", times=2, status=502),
         ErrorBefore(account=account, method="GET", path="*/orders/live", times=3),
-        Disconnect(stream="account"),
+        Disconnect(account=account),
     )
     await eventually(lambda: heard.stream.reconnects >= 3 and heard.stream.live)
     assert faults.remove(refusing)["struck"] == 2
@@ -255,7 +255,7 @@ async def test_a_silent_account_stream_is_noticed_by_its_heartbeats(
     faults: FaultsOf, client: TastyClient, account: str, heard: Heard, pongs: bool
 ) -> None:
     """The socket is open and says nothing: the connection is made anew and everything read again."""
-    [name] = faults.install(FreezeStream(stream="account", times=1, pongs=pongs))
+    [name] = faults.install(FreezeStream(account=account, times=1, pongs=pongs))
     await eventually(lambda: heard.reasons)
     assert "heartbeat" in heard.reasons[0]
     placed = await order(client, account, "5.90")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
@@ -15,6 +16,7 @@ from tastysim.faults_requests import RequestFaults
 from tastysim.scenario import Scenario, Scenarios
 
 _WATCH_SECONDS = 0.05
+log = logging.getLogger("tastysim.faults")
 
 
 class FaultsDesk:
@@ -85,8 +87,11 @@ class FaultsDesk:
 
     async def _watch(self) -> None:
         while self._is_busy:
-            self.before_match()
-            self.requests.frames.step()
-            self.faults.flush()
+            try:
+                self.before_match()
+                self.requests.frames.step()
+                self.faults.flush()
+            except Exception:  # the edge: what one fault cannot do must not keep the others from theirs
+                log.exception("a fault failed")
             await asyncio.sleep(_WATCH_SECONDS)
         self.faults.flush()

@@ -53,6 +53,8 @@ class Line:
 
     def __init__(self, faults: Faults, stream: str, receive: Receive, send: Send) -> None:
         self._faults, self.stream, self._receive, self._send = faults, stream, receive, send
+        self.account: str | None = None
+        """The one account that is listened to."""
         self.closed = False
         self._frozen_until = 0.0
         self._frozen_by = ""
@@ -67,6 +69,8 @@ class Line:
 
     async def receive(self) -> Message:
         message = await self._receive()
+        if self.stream == "account" and self.account is None:
+            self.account = _connected(message)
         if self.stream == "dxlink" and self._faults.has(RefuseQuoteToken) and '"AUTH"' in (message.get("text") or ""):
             said = _decoded(message)
             if said.get("type") == "AUTH" and self._faults.strike(RefuseQuoteToken, Occasion(stream=self.stream)):
@@ -84,7 +88,7 @@ class Line:
             await self._send(message)
             return
         said = _decoded(message)
-        occasion = _occasion(self.stream, said)
+        occasion = _occasion(self, said)
         cut = self._faults.strike(Disconnect, occasion, when=lambda each: _is_at_frame(each.fault))
         if cut is not None:
             await self.cut(cut.code, abrupt=cut.abrupt)
@@ -218,7 +222,7 @@ class FrameFaults:
         if not self._faults.has(Disconnect):
             return
         for line in [each for each in self._lines if not each.closed]:
-            occasion = Occasion(stream=line.stream)
+            occasion = Occasion(account=line.account, stream=line.stream)
             cut = self._faults.strike(Disconnect, occasion, when=lambda each: not _is_at_frame(each.fault))
             if cut is not None:
                 line.cut_soon(cut)
@@ -241,12 +245,24 @@ def _decoded(message: Message) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _occasion(stream: str, said: dict[str, Any]) -> Occasion:
+def _connected(message: Message) -> str | None:
+    """The account that a message connects, when it is one alone."""
+    if "connect" not in (message.get("text") or ""):
+        return None
+    said = _decoded(message)
+    value = said.get("value")
+    named = value if isinstance(value, list) else [value]
+    alone = said.get("action") == "connect" and len(named) == 1 and isinstance(named[0], str)
+    return str(named[0]) if alone else None
+
+
+def _occasion(line: Line, said: dict[str, Any]) -> Occasion:
     frame, data = str(said.get("type") or said.get("action") or ""), said.get("data")
-    if stream == "dxlink" or not isinstance(data, dict):
-        return Occasion(stream=stream, frame=frame)
+    if line.stream == "dxlink" or not isinstance(data, dict):
+        return Occasion(account=line.account, stream=line.stream, frame=frame)
     order = data if frame == "Order" else {}
     return Occasion(
-        account=data.get("account-number"), stream=stream, frame=frame, status=str(order.get("status", "")),
-        order_id=order.get("id"), external_identifier=order.get("external-identifier"),
+        account=data.get("account-number", line.account), stream=line.stream, frame=frame,
+        status=str(order.get("status", "")), order_id=order.get("id"),
+        external_identifier=order.get("external-identifier"),
     )  # fmt: skip

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal
 
+from schemas.symbols import SymbolError
 from tastysim.broker import Broker
 from tastysim.brokerage import Brokerage
 from tastysim.faults import (
@@ -176,9 +177,8 @@ class OrderFaults:
         if not self._faults.installed and not self._due:
             return
         self._remember()
-        due = [each for each in self._due if self._faults.now(each.clock) >= each.at]
-        self._due = [each for each in self._due if each not in due]
-        for each in due:
+        for each in [each for each in self._due if self._faults.now(each.clock) >= each.at]:
+            self._due.remove(each)
             each.happen()
         for number, broker in list(self._brokerage.brokers.items()):
             self._act(broker, Occasion(account=number))
@@ -193,18 +193,19 @@ class OrderFaults:
                 order = foreign_order(broker, foreign, now)
                 if foreign.becomes != "Live":
                     self._after(foreign, foreign.seconds, lambda: self._become(broker, order, foreign.becomes))
-            trade = self._faults.standing(BustTrade, occasion)
+            trade = self._faults.strike(
+                BustTrade, occasion, when=lambda each: _busted(broker, each.fault) is not None
+            )  # fmt: skip
             if trade is not None and (busted := _busted(broker, trade)) is not None:
-                self._faults.strike(BustTrade, occasion, {"order-id": busted.id})
                 self._faults.flush()
                 bust(broker, busted, trade.price, now)
             if self._faults.strike(WipeAccount, occasion):
                 self._faults.flush()
                 wipe(broker, self._cash, now)
-        except Refusal as refusal:
+        except (Refusal, SymbolError) as refusal:
             self._refused(broker, refusal)
 
-    def _refused(self, broker: Broker, refusal: Refusal) -> None:
+    def _refused(self, broker: Broker, refusal: Exception) -> None:
         self._faults.note("fault refused", {"account-number": broker.account, "detail": str(refusal)})
 
     def _become(self, broker: Broker, order: Order, becomes: str) -> None:
@@ -282,8 +283,10 @@ def _first_leg_only(order: Order) -> Order:
     return shown
 
 
-def _busted(broker: Broker, fault: BustTrade) -> Order | None:
+def _busted(broker: Broker, fault: FaultBase) -> Order | None:
     """The order whose trades are taken back; None while there is none."""
+    if not isinstance(fault, BustTrade):
+        return None
     if fault.order_id is not None:
         return broker.orders.get(fault.order_id)
     return next((each for each in reversed(broker.orders.values()) if each.fills), None)
