@@ -38,15 +38,16 @@ class ModelMarket:
 
     def __init__(
         self, seed: int, start: datetime, *, now: datetime | None = None, universe: Universe | None = None,
-        hours: Hours = Hours.ALWAYS, extra: CorporateEvents | None = None,
+        hours: Hours = Hours.ALWAYS, extra: CorporateEvents | None = None, prints: bool = True,
     ) -> None:  # fmt: skip
         """Prices are the listed ones at `start`; the market stands at `now`, or at the start.
 
-        extra: events beside those of the seed. Raises ValueError when now is before start.
+        extra: events beside those of the seed. prints: whether anybody trades; without it `trades` is empty, volumes
+        of contracts do not grow, quotes are the same, and long steps take a third of the time. Raises ValueError when now is before start.
         """
         if now is not None and now < start:
             raise ValueError(f"a market that starts at {start} has nothing to show at {now}")
-        self.seed, self.start, self.hours = seed, start, hours
+        self.seed, self.start, self.hours, self._prints = seed, start, hours, prints
         self._universe = universe or Universe()
         self.listed: tuple[Listed, ...] = self._universe.listed
         self._names = {each.symbol: index for index, each in enumerate(self.listed)}
@@ -245,6 +246,8 @@ class ModelMarket:
 
     def _trade(self, before: int, target: int) -> None:
         """Trades after one bucket up to another. `trades` keeps the last minutes of a long step."""
+        if not self._prints:
+            return
         its = self._paths.block.its
         first, last = (before + 1) // BUCKETS, min(target // BUCKETS, its.end - 1)
         for start in range(first, last + 1, _MINUTES_TOGETHER):
