@@ -43,7 +43,8 @@ class ModelMarket:
         """Prices are the listed ones at `start`; the market stands at `now`, or at the start.
 
         extra: events beside those of the seed. prints: whether anybody trades; without it `trades` is empty, volumes
-        of contracts do not grow, quotes are the same, and long steps take a third of the time. Raises ValueError when now is before start.
+        of contracts do not grow, quotes are the same, and long steps take a tenth of the time. Raises ValueError when
+        now is before start.
         """
         if now is not None and now < start:
             raise ValueError(f"a market that starts at {start} has nothing to show at {now}")
