@@ -21,6 +21,7 @@ from tastyclient import (
     NewLeg,
     NewOrder,
     NotFoundError,
+    NotSentError,
     OrderStatus,
     PlacedOrder,
     RejectedError,
@@ -267,6 +268,22 @@ async def test_a_token_that_ends_in_a_call_refuses_it_and_is_renewed_once(
         assert (await client.cancel(account, placed.id)).status is OrderStatus.CANCELLED
         assert (await client.order(account, placed.id)).status is OrderStatus.CANCELLED
         assert faults.row(logins)["seen"] == 3
+
+
+@pytest.mark.parametrize("fault", [ErrorBefore(), HoldResponse(), Throttle(), ResetAfter(), GarbledReply()])
+async def test_an_order_whose_login_fails_was_not_sent(
+    faults: FaultsOf, hasty: TastyClient, client_with: Callable[..., TastyClient], account: str, fault: RequestFault
+) -> None:
+    """What is not known is the login's outcome: the order itself has proof that it had no effect."""
+    order = await resting(hasty, "unsent")
+    [name] = faults.install(fault.model_copy(update={"method": "POST", "path": "/oauth/token"}))
+    async with client_with(read_timeout_seconds=0.8) as fresh:
+        with pytest.raises(NotSentError) as raised:
+            await fresh.submit(account, order)
+        assert raised.value.outcome is Outcome.NOT_SENT
+        faults.remove(name)
+        assert faults.told(account, "submitted") == []
+        assert (await fresh.submit(account, order)).status is OrderStatus.LIVE
 
 
 async def test_a_revoked_grant_is_not_tried_for_ever(faults: FaultsOf, client_with: Callable[..., TastyClient]) -> None:

@@ -110,7 +110,10 @@ class Transport:
 
     async def _once(self, method: str, path: str, parameters: Parameters | None, body: Json) -> Json:
         await self._bucket.take()
-        token = await self.tokens.token()
+        try:
+            token = await self.tokens.token()
+        except UnknownOutcomeError as error:  # of the login: the request itself has not begun
+            raise NotSentError(f"{method} {path} was not sent: {error}") from error
         try:
             response = await self._http.request(
                 method,
