@@ -240,6 +240,15 @@ def test_the_past_ends_where_the_market_begins() -> None:
     longer = market.history("SPY")
     assert longer is not None
     assert len(longer.day) == 255
+    for place in (0, 100, 251, 252, 254):
+        bars = market.minute_bars("SPY", longer.day[place].astype(object))
+        assert bars is not None
+        assert bars.open[0] == pytest.approx(longer.open[place])
+        assert bars.high.max() == pytest.approx(longer.high[place])
+        assert bars.low.min() == pytest.approx(longer.low[place])
+        assert bars.volume.sum() == longer.volume[place]
+        assert (np.abs(np.diff(np.log(bars.close))) < 0.01).all()
+    assert market.minute_bars("SPY", date(2020, 1, 2)) is None
     assert market.history("NOPE") is None
 
 

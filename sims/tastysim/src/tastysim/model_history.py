@@ -6,6 +6,7 @@ implied volatility is stretched so that the value at the start has the rank that
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -16,8 +17,7 @@ import numpy.typing as npt
 from optionmath.sessions import previous_session
 from tastysim.counters import Floats, stream
 from tastysim.listed import Listed
-from tastysim.model_hours import BUCKETS
-from tastysim.model_paths import MARKET_VOLATILITY, REALISED, REVERSION, Block, Paths
+from tastysim.model_paths import MARKET_VOLATILITY, REALISED, REVERSION, Paths
 
 SESSIONS = 252
 _NU, _RANGE = 1.2, 0.7
@@ -89,6 +89,12 @@ class History:
         days, years = np.array(self._days, dtype="datetime64[D]"), np.array(self._years)
         return DailyHistory(days, columns[0], columns[1], columns[2], columns[3], columns[4], columns[5], years)
 
+    def bar(self, name: int, day: date) -> Floats | None:
+        """Open, high, low, close, volume and volatility of a day that ended; None when there is none."""
+        place = bisect_left(self._days, day)
+        found = place < len(self._days) and self._days[place] == day
+        return np.asarray(self._rows[place][:, name]) if found else None
+
     def close(self, name: int, day: date) -> float | None:
         """Official close of a day that ended, $ of that day's shares; None when there is none."""
         found = self._closes.get(day)
@@ -134,25 +140,3 @@ def _ranked(draw: np.random.Generator, level: Floats, rank: Floats) -> Floats:
     width = _RANGE * level
     stretched = np.where(away >= 0, away / above * (1 - rank) * width, away / below * rank * width)
     return np.asarray(np.maximum(level + stretched, 0.3 * level))
-
-
-@dataclass(frozen=True, slots=True)
-class MinuteBars:
-    """Bars of whole minutes of one underlying. start_ms: since the epoch; prices in $."""
-
-    start_ms: npt.NDArray[np.int64]
-    open: Floats
-    high: Floats
-    low: Floats
-    close: Floats
-    volume: Floats
-
-
-def minute_bars(block: Block, name: int, bucket: int) -> MinuteBars:
-    """The minutes of a day that have ended by a bucket."""
-    whole = min(max(bucket // BUCKETS - block.its.start, 0), block.its.minutes)
-    price = np.exp(block.log_spot[: whole + 1, name])
-    return MinuteBars(
-        (block.its.start + np.arange(whole, dtype=np.int64)) * 60_000, price[:-1], np.exp(block.high[:whole, name]),
-        np.exp(block.low[:whole, name]), price[1:], np.diff(block.volume[: whole + 1, name]),
-    )  # fmt: skip

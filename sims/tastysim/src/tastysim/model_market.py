@@ -18,9 +18,10 @@ from tastysim import model_hours, model_interest
 from tastysim.corporate_events import CorporateEvents
 from tastysim.counters import Floats
 from tastysim.listed import Listed, Universe, split
+from tastysim.model_bars import MinuteBars, of_block, of_day
 from tastysim.model_columns import Columns
 from tastysim.model_day import Day, splits_of
-from tastysim.model_history import DailyHistory, History, MinuteBars, minute_bars
+from tastysim.model_history import DailyHistory, History
 from tastysim.model_hours import BUCKETS, Hours, TradingDay, bucket_of
 from tastysim.model_listing import Expirations, Listing, Options, Rows, expirations, first_listing, kept_rows, rolled
 from tastysim.model_paths import Paths
@@ -318,7 +319,20 @@ class ModelMarket:
         index = self.index_of(symbol)
         return None if index is None else self._history.of(index)
 
-    def minute_bars(self, symbol: str) -> MinuteBars | None:
-        """Whole minutes of the day that runs, oldest first. None: not listed."""
-        index = self.index_of(symbol)
-        return None if index is None else minute_bars(self._paths.block, index, self._bucket)
+    def minute_bars(self, symbol: str, day: date | None = None) -> MinuteBars | None:
+        """Whole minutes of a day, the running one without `day`, $ of today's shares; a year before the start as well.
+
+        None for what is not listed, and for a day that has none.
+        """
+        index, its = self.index_of(symbol), self._paths.block.its
+        if index is None:
+            return None
+        wanted = day or its.day
+        if wanted > its.day:
+            return None
+        if (block := self._paths.day(wanted)) is not None:
+            bars = of_block(block, index, self._bucket if wanted == its.day else block.its.end * BUCKETS)
+            ratio = self.schedule.ratio(symbol, its.day) / self.schedule.ratio(symbol, wanted)
+            return bars.divided(float(ratio))
+        bar = self._history.bar(index, wanted)
+        return None if bar is None else of_day(self.seed, symbol, wanted, bar)

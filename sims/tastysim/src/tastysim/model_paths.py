@@ -96,17 +96,30 @@ class Paths:
         self.usual_volume = dollars / price
         self.block = self._grown(first, np.log(price), 0.0, np.zeros(len(listed)))
         at = min(max(start - first.start, 0), first.minutes)
-        self._shift(np.log(price) - self.block.log_spot[at])
+        self._raised = np.log(price) - self.block.log_spot[at]
+        _shift(self.block, self._raised)
         self._minutes: dict[int, Floats] = {}
+        self._begun = {first.day: (first, np.log(price), 0.0, np.zeros(len(listed)))}
+        self._again: Block | None = None
 
-    def _shift(self, by: Floats) -> None:
-        for column in (self.block.log_spot, self.block.high, self.block.low):
-            column += by
+    def day(self, day: date) -> Block | None:
+        """This day or an earlier one since the start, grown again from where it began; None for any other."""
+        if day == self.block.its.day:
+            return self.block
+        if day not in self._begun:
+            return None
+        if self._again is None or self._again.its.day != day:
+            self._again = self._grown(*self._begun[day])
+            if day == next(iter(self._begun)):
+                _shift(self._again, self._raised)
+        return self._again
 
     def advance(self, following: TradingDay) -> None:
         """Go on to the next day."""
         last = self.block
-        self.block = self._grown(following, last.log_spot[-1], last.market_state, last.own_state)
+        began = following, last.log_spot[-1].copy(), last.market_state, last.own_state
+        self._begun[following.day] = began
+        self.block = self._grown(*began)
         self._minutes = {}
 
     def _grown(self, its: TradingDay, before: Floats, market: float, own: Floats) -> Block:
@@ -288,6 +301,11 @@ def report_minutes(schedule: Schedule, its: TradingDay, hours: Hours) -> list[tu
 def reaction_day(day: date, before_open: bool) -> date:
     """Session whose open shows a report, when the market has hours."""
     return day if before_open and is_session(day) else next_session(day)
+
+
+def _shift(block: Block, by: Floats) -> None:
+    for column in (block.log_spot, block.high, block.low):
+        column += by
 
 
 def _mixed(correlation: float, known: Floats, fresh: Floats) -> Floats:
