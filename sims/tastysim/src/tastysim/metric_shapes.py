@@ -16,6 +16,7 @@ from optionmath.calendar import settlement_of
 from optionmath.sessions import market_date, sessions_between
 from tastysim.corporate_events import Dividend, Earnings
 from tastysim.followers import FollowedMarket
+from tastysim.market import ModelMarket
 from tastysim.orders import stamp
 
 EARNINGS_YIELD = Decimal("0.04")
@@ -32,10 +33,11 @@ def metrics(market: FollowedMarket, symbol: str, index: int) -> dict[str, Any]:
     known: dict[str, Any] = {"symbol": symbol, "updated-at": now}
     if not math.isfinite(iv):
         return known
+    rank, percentile = _rank(market, symbol, iv, each.iv_rank)
     known |= {
-        "implied-volatility-index": f"{iv:.4f}", "implied-volatility-index-rank": str(each.iv_rank),
-        "tos-implied-volatility-index-rank": str(each.iv_rank), "tw-implied-volatility-index-rank": str(each.iv_rank),
-        "implied-volatility-index-rank-source": "tos", "implied-volatility-percentile": str(each.iv_rank),
+        "implied-volatility-index": f"{iv:.4f}", "implied-volatility-index-rank": rank,
+        "tos-implied-volatility-index-rank": rank, "tw-implied-volatility-index-rank": rank,
+        "implied-volatility-index-rank-source": "tos", "implied-volatility-percentile": percentile,
         "implied-volatility-updated-at": now, "implied-volatility-30-day": f"{iv * 100:.2f}",
         "beta": str(each.beta), "liquidity-rating": 4, "sector": each.sector, "market-cap": round(each.price * 1e9),
         "listed-market": "SIM", "lendability": "Easy To Borrow", "borrow-rate": "0.0",
@@ -43,6 +45,14 @@ def metrics(market: FollowedMarket, symbol: str, index: int) -> dict[str, Any]:
         **_historical(market, symbol, each.volatility, iv), **_dividends(market, symbol, each.dividend_yield),
     }  # fmt: skip
     return known | _earnings(market, symbol, float(market.spot[index]))
+
+
+def _rank(market: FollowedMarket, symbol: str, iv: float, usual: float) -> tuple[str, str]:
+    """Rank and percentile of the implied volatility in its year, where the market remembers one."""
+    history = market.own.history(symbol) if isinstance(market.own, ModelMarket) else None
+    if history is None:
+        return str(usual), str(usual)
+    return f"{history.rank(iv):.4f}", f"{history.percentile(iv):.4f}"
 
 
 def _by_expiration(market: FollowedMarket, symbol: str, index: int) -> list[dict[str, str]]:
