@@ -53,7 +53,7 @@ class MinuteReplay(OutsideMarket):
         last = datetime.fromtimestamp(int(day.quotes.end[-1]), UTC)
         self._closing = closes_at(day.session) or last
         self._over = max(last, self._closing)
-        self._last_quote = last - timedelta(seconds=MINUTE)
+        self._trades_until = max(self._closing, last - timedelta(seconds=MINUTE))
         self.now = datetime.fromtimestamp(int(day.quotes.end[0]), UTC)
         self._show(self.now)
 
@@ -93,13 +93,16 @@ class MinuteReplay(OutsideMarket):
 
     def _show(self, now: datetime) -> None:
         """Take every bar that is complete by now, then compute what follows from the quotes."""
-        self.is_open = now <= self._last_quote
-        quotes = self._day.quotes
-        until = int(np.searchsorted(quotes.end, now.timestamp(), "right"))
-        if until > self._quotes_done:
-            self._take_quotes(quotes, slice(self._quotes_done, until))
-            self._quotes_done = until
-            self._derive(now)
+        self.is_open = now < self._trades_until
+        ends, done = self._day.quotes.end, self._quotes_done
+        until = int(np.searchsorted(ends, now.timestamp(), "right"))
+        if until > done:
+            for end in np.unique(ends[done:until]).tolist():  # minute by minute: a step of any length leads to the same
+                last = int(np.searchsorted(ends, end, "right"))
+                self._take_quotes(self._day.quotes, slice(self._quotes_done, last))
+                self._quotes_done = last
+                self._price_underlyings(self._years(end), self._mids())
+            self._derive(self._years(float(ends[until - 1])), self._mids())
         if self._day.trades is not None:
             until = int(np.searchsorted(self._day.trades.end, now.timestamp(), "right"))
             self._take_trades(self._day.trades, slice(self._trades_done, until))
@@ -121,16 +124,24 @@ class MinuteReplay(OutsideMarket):
         np.add.at(self.volume, rows, bars.columns["volume"][span])
         self.traded_at[rows] = self.steps
 
-    def _derive(self, now: datetime) -> None:
-        """Prices of underlyings, theoretical values, volatilities and greeks."""
-        years = np.maximum((self._ends - now.timestamp()) / YEAR_SECONDS, 0.0)
+    def _years(self, at: float) -> Floats:
+        return np.maximum((self._ends - at) / YEAR_SECONDS, 0.0)
+
+    def _mids(self) -> Floats:
         good = (self.bid > 0) & (self.ask > self.bid)
-        mid = np.where(good, (self.bid + self.ask) / 2, np.nan)
-        if "underlying_price" not in self._day.quotes.columns:
-            for index, pairs in enumerate(self._pairs):
-                implied = self._implied(*pairs, mid, years)
-                if np.isfinite(implied):  # a minute without a usable pair leaves what the last one told
-                    self.spot[index] = implied
+        return np.where(good, (self.bid + self.ask) / 2, np.nan)
+
+    def _price_underlyings(self, years: Floats, mid: Floats) -> None:
+        """A minute without a usable pair leaves the price that the last one told."""
+        if "underlying_price" in self._day.quotes.columns:
+            return
+        for index, pairs in enumerate(self._pairs):
+            implied = self._implied(*pairs, mid, years)
+            if np.isfinite(implied):
+                self.spot[index] = implied
+
+    def _derive(self, years: Floats, mid: Floats) -> None:
+        """Theoretical values, volatilities and greeks, as of the last bar."""
         spot = self.spot[self.underlying]
         self.theoretical = mid
         self.iv, _ = implied_volatility(mid, spot, self.strike, years, self._rate, 0.0, self.is_call)
