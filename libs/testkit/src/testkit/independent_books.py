@@ -105,8 +105,7 @@ class Books:
         if event["account-number"] != self.account:
             return
         what = str(event["what"])
-        at = datetime.fromisoformat(event["at"]) if "at" in event else _at_ms(event)
-        self.accrue(at, before_morning=what in ("interest", "dividend", "split"))
+        self.accrue(moment_of(event), before_morning=what in ("interest", "dividend", "split"))
         readers: dict[str, Callable[[Event], None]] = {
             "deposit": self._deposit, "filled": self._fills, "partially filled": self._fills, "split": self._split,
             "dividend entitled": self._entitled, "dividend": self._dividend, "interest": self._posted,
@@ -264,7 +263,9 @@ def _morning(day: date) -> datetime:
     return datetime.combine(day, time(9, 30), NEW_YORK)
 
 
-def _at_ms(event: Event) -> datetime:
-    """Time of an order's event: of its newest fill, else of its last change."""
+def moment_of(event: Event) -> datetime:
+    """When an event happened; one of an order: its newest fill, else its last change."""
+    if "at" in event:
+        return datetime.fromisoformat(event["at"])
     times = [datetime.fromisoformat(each["filled-at"]) for each in event.get("fills", ())]
     return max(times, default=datetime.fromtimestamp(int(event["at-ms"]) / 1000, NEW_YORK))

@@ -60,7 +60,7 @@ class Broker:
         self.alive: dict[int, Order] = {each.id: each for each in self.orders.values() if not each.is_terminal}
         """Orders that may still change; those that have ended leave with the next match."""
         self._rolled: tuple[str, bool] | None = None
-        self._margins: dict[Phase, tuple[object, dict[str, requirements.NameMargin]]] = {}
+        self.margin_cache = requirements.MarginCache()
         self.complex = ComplexBook(
             self, {row["id"]: ComplexOrder(**row) for row in store.rows("complex_orders", account)}
         )
@@ -295,11 +295,7 @@ class Broker:
 
     def margins(self, phase: Phase = Phase.INITIAL) -> dict[str, requirements.NameMargin]:
         """What each underlying's positions need, at this step's prices."""
-        key = (self.holdings.version, self.market.steps, self.market.now, self.margin_or_cash)
-        found = self._margins.get(phase)
-        if found is None or found[0] != key:
-            found = self._margins[phase] = key, requirements.by_underlying(self, self.quantities(), phase)
-        return found[1]
+        return requirements.by_underlying(self, self.quantities(), phase)
 
     def requirement(self, phase: Phase = Phase.INITIAL) -> Decimal:
         """Margin of everything held."""

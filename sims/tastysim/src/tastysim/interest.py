@@ -25,7 +25,7 @@ _KINDS = (
 def accrue(broker: Broker, day: date, now: datetime) -> None:
     """Add a day's interest on the balance of its morning; on the first of a month post what the last one brought.
 
-    A day counts once, however often it is asked for.
+    A day counts once, however often it is asked for. Less than half a cent stays until there is more of it.
     """
     kept, rates = broker.holdings.interest, broker.terms.interest
     if kept.get("day", "") >= day.isoformat():
@@ -51,8 +51,8 @@ def _post(broker: Broker, now: datetime) -> None:
     events = []
     for name, sub_kind, sign, text in _KINDS:
         amount = Decimal(kept.get(name, "0")).quantize(CENT, ROUND_HALF_EVEN)
-        kept[name] = "0"
         if amount:
+            kept[name] = "0"
             identity = broker.store.next_transaction_id()
             rows.append(money(identity, broker.account, sub_kind, text, sign * amount, now))
             events.append(event("interest", broker.account, now, kind=name, amount=sign * amount))

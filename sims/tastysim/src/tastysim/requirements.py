@@ -8,7 +8,7 @@ liquidating value less what is tied up.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -76,17 +76,33 @@ def rules_of(broker: Broker, phase: Phase) -> MarginRules:
     return MarginRules(account, phase, rates, naked_minimum=house.naked_minimum)
 
 
+@dataclass(slots=True)
+class MarginCache:
+    """What positions needed at one moment of the market; the same positions at that moment need the same."""
+
+    moment: object = None
+    found: dict[object, NameMargin] = field(default_factory=dict)
+
+
 def of_name(broker: Broker, name: str, held: Held, phase: Phase = Phase.INITIAL) -> NameMargin:
     """What positions of one underlying need; `held` may contain others, which are passed over."""
-    options: list[MarginOption] = []
-    shares = 0
-    for symbol, quantity in held.items():
-        if not quantity or broker.underlying_of(symbol) != name:
-            continue
-        if valuation.is_option(symbol):
-            options.append(_option(broker, symbol, quantity))
-        else:
-            shares += int(quantity)
+    its = tuple(sorted((each, count) for each, count in held.items() if count and broker.underlying_of(each) == name))
+    if all(valuation.is_option(symbol) for symbol, _ in its):
+        phase = Phase.INITIAL  # only shares tell the phases apart
+    cache, market = broker.margin_cache, broker.market
+    moment = market.steps, market.now, broker.margin_or_cash
+    if cache.moment != moment:
+        cache.moment = moment
+        cache.found.clear()
+    key = name, its, phase
+    if key not in cache.found:
+        cache.found[key] = _of_name(broker, name, its, phase)
+    return cache.found[key]
+
+
+def _of_name(broker: Broker, name: str, its: tuple[tuple[str, int], ...], phase: Phase) -> NameMargin:
+    options = [_option(broker, symbol, count) for symbol, count in its if valuation.is_option(symbol)]
+    shares = sum(int(count) for symbol, count in its if not valuation.is_option(symbol))
     price = valuation.mark(broker.market, name)
     house = broker.terms.house
     kind = UnderlyingKind.NARROW_INDEX if name in CASH_INDEX_ROOTS else UnderlyingKind.EQUITY
