@@ -41,8 +41,8 @@ QUOTES = HEADER + (
 )
 TRADES = (
     "symbol,ts,expiry,right,strike,open,high,low,close,volume\n"
-    "XYZ,2021-01-04T09:31:00,2021-01-15,C,100,3.1,3.1,3.1,3.1,40\n"
-    "XYZ,2021-01-04T09:32:00,2021-01-15,C,100,3.1,3.1,3.1,3.2,2\n"
+    "XYZ,2021-01-04T09:31:00,2021-01-15,C,100,3.1,3.1,3.0,3.1,40\n"
+    "XYZ,2021-01-04T09:32:00,2021-01-15,C,100,3.2,3.3,3.1,3.2,2\n"
 )
 INTEREST = "symbol,ts,expiry,right,strike,open_interest\nXYZ,2021-01-04T00:00:00,2021-01-15,C,100,700\n"
 OPENING = datetime(2021, 1, 4, 14, 31, tzinfo=UTC)
@@ -88,7 +88,13 @@ def test_a_day_is_the_same_in_steps_of_any_length(file: Path) -> None:
     coarse.step(150.0)
     for name in ("bid", "ask", "bid_size", "iv", "spot", "volume", "theoretical"):
         np.testing.assert_array_equal(getattr(fine, name), getattr(coarse, name))
-    assert coarse.volume[coarse.row_of[CALL]] == 42.0
+    call = coarse.row_of[CALL]
+    assert (coarse.volume[call], coarse.last[call], coarse.last_size[call], coarse.day_high[call]) == (42, 3.2, 2, 3.3)
+    assert (coarse.day_open[call], coarse.day_low[call]) == (3.1, 3.0)
+    assert list(coarse.trades.size) == [40, 2]
+    assert list(coarse.trades.price) == [3.1, 3.2]
+    assert len(fine.trades) == 0
+    assert np.isnan(coarse.last[coarse.row_of[PUT]])
     assert coarse.open_interest[coarse.row_of[CALL]] == 700.0
     assert np.isnan(coarse.open_interest[coarse.row_of[PUT]])
 

@@ -40,10 +40,11 @@ from tastysim.outside import OutsideMarket, cents, unknown
 
 _RETRY_SECONDS = 1.0
 _COLUMNS = {
-    ColumnKind.QUOTE: ("bid", "ask", "bid_size", "ask_size"), ColumnKind.TRADE: ("day_volume",),
-    ColumnKind.SUMMARY: ("open_interest",), ColumnKind.GREEKS: ("iv", "delta", "gamma", "theta", "vega", "rho"),
+    ColumnKind.QUOTE: ("bid", "ask", "bid_size", "ask_size"), ColumnKind.TRADE: ("last", "size", "day_volume"),
+    ColumnKind.SUMMARY: ("open_interest", "previous_close"),
+    ColumnKind.GREEKS: ("iv", "delta", "gamma", "theta", "vega", "rho"),
 }  # fmt: skip
-_OWN_NAMES = {"day_volume": "volume"}
+_OWN_NAMES = {"day_volume": "volume", "size": "last_size", "previous_close": "previous_close_of"}
 M = TypeVar("M", bound=Message)
 log = logging.getLogger("tastysim.bus")
 

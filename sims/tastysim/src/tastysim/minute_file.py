@@ -2,8 +2,8 @@
 
 Columns of the quotes: symbol, ts (start of the minute, New York unless it has a zone), expiry, right (C or P), strike,
 bid_c, ask_c and, where known, bid_size, ask_size and underlying_price. A side that is empty is not known. Trades are
-looked for in the file whose name says `trade` for `quote` (symbol, ts, expiry, right, strike, close, volume), open
-interest in `daily_openinterest` beside it.
+looked for in the file whose name says `trade` for `quote` (symbol, ts, expiry, right, strike, open, high, low, close,
+volume), open interest in `daily_openinterest` beside it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from tastysim.market import Floats
 
 KEY = ["symbol", "expiry", "right", "strike"]
 REQUIRED = ("symbol", "ts", "expiry", "right", "strike", "bid_c", "ask_c")
+TRADED = ("open", "high", "low", "close", "volume")
 SYNONYMS = {
     "symbol": "underlying", "expiry": "expiration", "right": "option_type", "bid_c": "bid", "ask_c": "ask",
     "underlying_price": "spot",
@@ -88,8 +89,8 @@ class MinuteFile:
         trades, interest = None, np.full(len(contracts), np.nan)
         other = self.path.with_name(self.path.name.replace("quote", "trade"))
         if other != self.path and other.is_file():
-            found = _of_day(_scan(other, (*REQUIRED[:5], "close", "volume")), session)
-            bars = _bars(found.select(*KEY, "ts", "close", "volume").collect(), contracts, ["close", "volume"])
+            found = _of_day(_scan(other, (*REQUIRED[:5], *TRADED)), session)
+            bars = _bars(found.select(*KEY, "ts", *TRADED).collect(), contracts, TRADED)
             trades = bars if len(bars.end) else None
         other = self.path.with_name(f"daily_openinterest{self.path.suffix}")
         if other.is_file():

@@ -19,6 +19,7 @@ from optionmath.sessions import closes_at, expires_at, previous_session
 from schemas.symbols import OptionSymbol
 from tastysim.market import YEAR_SECONDS, Floats
 from tastysim.minute_file import MINUTE, Bars, Day, MinuteFile
+from tastysim.model_trades import Trades
 from tastysim.outside import OutsideMarket, Rows, both_sides, cents, rate_of, unknown
 from tastysim.recording import Recording
 
@@ -59,8 +60,10 @@ class MinuteReplay(OutsideMarket):
 
     def _forget(self, day: Day) -> None:
         """A new day begins with nothing but what was known the evening before."""
-        for column in (self.bid, self.ask, self.bid_size, self.ask_size, self.volume, self.theoretical, self.iv):
-            column[:] = np.nan
+        self.previous_close_of = np.where(np.isfinite(self.last), self.last, self.previous_close_of)
+        for name in ("bid", "ask", "bid_size", "ask_size", "volume", "theoretical", "iv", "last", "last_size"):
+            getattr(self, name)[:] = np.nan
+        self.day_open, self.day_high, self.day_low = (np.full(len(self.options), np.nan) for _ in range(3))
         self.open_interest[:] = np.nan
         self.open_interest[self._row] = day.open_interest
         if day.trades is not None:
@@ -103,6 +106,7 @@ class MinuteReplay(OutsideMarket):
                 self._quotes_done = last
                 self._price_underlyings(self._years(end), self._mids())
             self._derive(self._years(float(ends[until - 1])), self._mids())
+        self.trades = Trades.none()
         if self._day.trades is not None:
             until = int(np.searchsorted(self._day.trades.end, now.timestamp(), "right"))
             self._take_trades(self._day.trades, slice(self._trades_done, until))
@@ -120,9 +124,20 @@ class MinuteReplay(OutsideMarket):
             self.spot[self.underlying[rows]] = bars.columns["underlying_price"][span]
 
     def _take_trades(self, bars: Bars, span: slice) -> None:
-        rows = self._row[bars.contract[span]]
-        np.add.at(self.volume, rows, bars.columns["volume"][span])
+        """A bar is told as one trade: all that was traded in the minute, at its last price."""
+        rows, traded = self._row[bars.contract[span]], {name: each[span] for name, each in bars.columns.items()}
+        np.add.at(self.volume, rows, traded["volume"])
+        np.fmax.at(self.day_high, rows, traded["high"])
+        np.fmin.at(self.day_low, rows, traded["low"])
+        first = rows[::-1]  # of several bars of one contract the oldest is written last
+        self.day_open[first] = np.where(np.isnan(self.day_open[first]), traded["open"][::-1], self.day_open[first])
+        self.last[rows], self.last_size[rows] = traded["close"], traded["volume"]
         self.traded_at[rows] = self.steps
+        small = np.zeros(len(rows), dtype=np.int8)
+        self.trades = Trades(
+            rows.astype(np.int64), self.underlying[rows].astype(np.int64), traded["close"], traded["volume"], small,
+            small, small, bars.end[span] * 1000,
+        )  # fmt: skip
 
     def _years(self, at: float) -> Floats:
         return np.maximum((self._ends - at) / YEAR_SECONDS, 0.0)

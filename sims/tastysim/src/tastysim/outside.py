@@ -15,7 +15,10 @@ from tastysim.corporate_events import CorporateEvents
 from tastysim.market import RATE, Floats, Listed
 
 Rows = npt.NDArray[np.intp]
-_PER_CONTRACT = ("bid", "ask", "bid_size", "ask_size", "open_interest", "volume", "theoretical", "iv")
+_PER_CONTRACT = (
+    "bid", "ask", "bid_size", "ask_size", "open_interest", "volume", "theoretical", "iv", "last", "last_size",
+    "previous_close_of",
+)  # fmt: skip
 _GREEKS = ("delta", "gamma", "theta", "vega", "rho")
 _PER_UNDERLYING = ("spot", "previous_close", "volatility", "day_volume")
 _BILLS = {
@@ -58,6 +61,7 @@ class OutsideMarket:
         self.spot, self.previous_close, self.volatility, self.day_volume = (np.zeros(0) for _ in range(4))
         self.bid, self.ask, self.bid_size, self.ask_size = (np.zeros(0) for _ in range(4))
         self.open_interest, self.volume, self.theoretical, self.iv = (np.zeros(0) for _ in range(4))
+        self.last, self.last_size, self.previous_close_of = (np.zeros(0) for _ in range(3))
         self.greeks = Greeks(*(np.zeros(0) for _ in _GREEKS))
         self.strike, self.is_call = np.zeros(0), np.zeros(0, dtype=np.bool_)
         self.underlying = np.zeros(0, dtype=np.intp)
