@@ -84,15 +84,19 @@ async def test_every_event_type_arrives_with_values(client: TastyClient) -> None
     both, spot = {"SPY", option}, {"SPY"}
     expected = {
         "Quote": both, "Trade": both, "TradeETH": both, "Summary": both, "Profile": both, "Greeks": {option},
-        "TheoPrice": {option}, "Underlying": spot, "Series": spot, "TimeAndSale": spot,
+        "TheoPrice": {option}, "Underlying": spot, "Series": spot,
     }  # fmt: skip
     told = Told(client)
     stream = told.stream()
     for event_type in expected:
         stream.want(event_type, [option, "SPY"])
+    stream.want(
+        "TimeAndSale", ["SPY", "QQQ", "IWM", "DIA", "AAPL", "MSFT", "GOOGL", "AMZN", "TSLA", "NVDA", "META", "JPM"]
+    )
     async with running(stream):
         await eventually(lambda: all(told.symbols(kind) >= names for kind, names in expected.items()), timeout=20)
-    newest = {kind: list(told.of(kind)[-1].events())[-1] for kind in expected}
+        await eventually(lambda: told.of("TimeAndSale"), timeout=20)
+    newest = {kind: list(told.of(kind)[-1].events())[-1] for kind in [*expected, "TimeAndSale"]}
     assert stream.statistics.bad_frames == 0
     assert 0 < newest["Quote"]["bidPrice"] < newest["Quote"]["askPrice"]
     assert 0 < newest["Greeks"]["volatility"] < 2

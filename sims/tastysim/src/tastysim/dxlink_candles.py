@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from tastysim.market import RATE, YEAR_SECONDS
 BARS_MAX = 8_000
 """Longer snapshots are cut off (SNAPSHOT_SNIP)."""
 CONTRACT_MINUTES = 20 * 390
+ENDED_MAX = 100
+"""Bars that may end between two looks of a reader without being lost to it."""
 REMOVE_EVENT, SNAPSHOT_BEGIN, SNAPSHOT_END, SNAPSHOT_SNIP = 2, 4, 8, 16
 _COLUMN = {"last": "last", "s": "last", "bid": "bid", "ask": "ask"}
 
@@ -59,11 +62,11 @@ class Bar:
 
 @dataclass(slots=True)
 class Running:
-    """The bar of a candle symbol that runs, and the one before it."""
+    """The bar of a candle symbol that runs, and those that ended since it is followed."""
 
     symbol: CandleSymbol
     bar: Bar | None = None
-    before: Bar | None = None
+    ended: deque[Bar] = field(default_factory=lambda: deque(maxlen=ENDED_MAX))
     readers: int = 0
     volume: float = np.nan
 
@@ -123,21 +126,23 @@ class CandleBook:
         return found
 
     def update(self, running: Running, seen: tuple[int, int] | None) -> list[dict[str, Any]]:
-        """What changed since a reader saw the bar (its start and version): the bar that ended, the bar that runs."""
+        """What changed since a reader saw the bar (its start and version): bars that ended, the bar that runs."""
         bar = running.bar
         if bar is None or seen == (bar.start, bar.version):
             return []
-        found, before = [], running.before
-        if before is not None and seen is not None and seen[0] == before.start and seen[1] != before.version:
-            found.append(before.event(running.symbol.canonical, np.nan))
+        found = [
+            each.event(running.symbol.canonical, np.nan)
+            for each in running.ended
+            if seen is not None and (each.start, each.version) > seen
+        ]
         return [*found, bar.event(running.symbol.canonical, self._volatility(running.symbol))]
 
     def _advance(self, running: Running) -> None:
         columns, symbol = self._columns, running.symbol
-        row = columns.row_of.get(symbol.base)
+        row = columns.row(symbol.base)
         if row is None or not symbol.by_time or not columns.market.is_open:
             return
-        price, volume = self._price(symbol, row), float(columns.column("volume")[row])
+        price, volume = self._price(symbol, row), columns.at("volume", row)
         traded = max(0.0, volume - running.volume) if np.isfinite(running.volume) else 0.0
         running.volume = volume
         if not np.isfinite(price):
@@ -145,33 +150,33 @@ class CandleBook:
         now = np.array([int(columns.market.now.timestamp())], np.int64)
         start = int(symbol.starts(now, np.array([columns.day()], np.int64))[0])
         if running.bar is None or running.bar.start != start:
-            running.before, running.bar = running.bar, Bar(start, price, price, price, price)
+            if running.bar is not None:
+                running.ended.append(running.bar)
+            running.bar = Bar(start, price, price, price, price)
             running.bar.version = 1
         running.bar.take(price, traded)
 
     def _price(self, symbol: CandleSymbol, row: int) -> float:
         column = _COLUMN.get(symbol.price)
         if column is not None:
-            return float(self._columns.column(column)[row])
-        return float(self._columns.column("bid")[row] + self._columns.column("ask")[row]) / 2
+            return self._columns.at(column, row)
+        return (self._columns.at("bid", row) + self._columns.at("ask", row)) / 2
 
     def _volatility(self, symbol: CandleSymbol) -> float:
         columns = self._columns
-        row = columns.row_of.get(symbol.base)
+        row = columns.row(symbol.base)
         if row is None:
             return np.nan
-        if columns.is_contract(row):
-            return float(columns.market.iv[row])
-        return float(columns.market.volatility[row - columns.contracts])
+        return columns.at("iv", row)
 
     def _minutes(self, symbol: CandleSymbol) -> Minutes:
         columns = self._columns
-        row = columns.row_of.get(symbol.base)
+        row = columns.row(symbol.base)
         if row is None or symbol.unit == "s":
             return NO_MINUTES
         if not columns.is_contract(row):
             return self._history.of(symbol.base)
-        listed = columns.market.listed[int(columns.underlying[row])]
+        listed = columns.market.listed[int(columns.underlying_of(np.array([row], np.int64))[0])]
         return self._of_contract(row, self._history.of(listed.symbol).newest(CONTRACT_MINUTES), listed.dividend_yield)
 
     def _of_contract(self, row: int, minutes: Minutes, dividend: float) -> Minutes:

@@ -1,13 +1,14 @@
-"""What the feed can say of every contract and every underlying, as columns over both: contracts first.
+"""What the feed can say of every contract and every underlying, by row: contracts first, underlyings after them.
 
-A column is made when it is first asked for in a step of the market, and is shared by all connections. Prices in $ per
-share, volatilities as fractions, NaN = not known.
+Nothing is kept by contract that is not asked for: a market may list a million. Prices in $ per share, volatilities as
+fractions, NaN = not known. Rows that are given stand in ascending order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,59 +30,91 @@ class FeedColumns:
         self.market = market
         self.generation = 0
         """Grows whenever rows change their meaning."""
-        self._listing = -1
-        self._held: dict[str, Floats] = {}
-        self._spots: tuple[Floats, Floats] | None = None
+        self._listing, self.contracts = -1, -1
+        self.spot_quotes: Floats = np.empty((0, 2))
         self.refresh()
 
     def refresh(self) -> None:
-        """The market has moved: forget what was derived from it, read the symbols anew when they have changed."""
-        self._held.clear()
+        """The market has moved: read the symbols anew when they have changed, note which underlyings were quoted."""
         market = self.market
-        if market.listing != self._listing or self.contracts != len(market.options):
-            self._listing = market.listing
+        if market.listing != self._listing or self.contracts != len(market.strike):
+            self._listing, self.contracts = market.listing, len(market.strike)
             self._list()
-        self._requote()
+        quotes = np.array([market.spot_quote(index) for index in range(len(market.listed))]).reshape(-1, 2)
+        moved = (quotes != self.spot_quotes).any(axis=1)
+        self.spot_changed[moved] = market.steps
+        self.spot_quotes = quotes
 
     def _list(self) -> None:
         market = self.market
-        self.contracts = len(market.options)
-        self.names: list[str] = [""] * self.contracts
-        for symbol, row in market.row_of_streamer.items():
-            self.names[row] = symbol
-        self.names += [each.symbol for each in market.listed]
-        self.labels = np.array(self.names, dtype=object)
-        self.row_of = {symbol: row for row, symbol in enumerate(self.names) if symbol}
-        self.underlying = np.zeros(self.contracts, np.int64)
-        for index, each in enumerate(market.listed):
-            self.underlying[market.rows.get(each.symbol, slice(0, 0))] = index
-        self.is_call = np.array([each.option_type is OptionType.CALL for each in market.options], np.bool_)
-        days = [each.expiration.toordinal() - EPOCH_ORDINAL for each in market.options]
-        self.expires = np.array(days, np.int64)
-        self.spot_changed = np.zeros(len(market.listed), np.int64)
-        self._spots = None
+        self.size = self.contracts + len(market.listed)
+        self._underlyings = {each.symbol: index for index, each in enumerate(market.listed)}
+        self.labels = np.empty(self.size, dtype=object)
+        self.labels[self.contracts :] = list(self._underlyings)
+        self.spot_changed = np.full(len(market.listed), market.steps, np.int64)
+        self.spot_quotes = np.full((len(market.listed), 2), np.nan)
+        self._is_call: npt.NDArray[np.bool_] | None = None
+        self._expires: Ints | None = None
+        self._starts = np.array(sorted(each.start for each in market.rows.values()), np.int64)
+        by_start = {each.start: self._underlyings.get(symbol, 0) for symbol, each in market.rows.items()}
+        self._owners = np.array([by_start[start] for start in self._starts.tolist()], np.int64)
         self.generation += 1
 
-    def _requote(self) -> None:
-        """Quotes of the underlyings, and in which step each last changed."""
-        market = self.market
-        quotes = np.array([market.spot_quote(index) for index in range(len(market.listed))]).reshape(-1, 2)
-        bid, ask = quotes[:, 0], quotes[:, 1]
-        if self._spots is None:
-            self.spot_changed[:] = market.steps
-        else:
-            moved = (bid != self._spots[0]) | (ask != self._spots[1])
-            self.spot_changed[moved] = market.steps
-        self._spots = bid, ask
+    # symbols
+
+    def row(self, symbol: str) -> int | None:
+        """Row of a feed symbol; None when there is no such thing."""
+        if symbol.startswith("."):
+            row = self.market.row_of_streamer.get(symbol)
+            if row is not None and self.labels[row] is None:
+                self.labels[row] = symbol
+            return row
+        index = self._underlyings.get(symbol)
+        return None if index is None else self.contracts + index
+
+    def name(self, row: int) -> str:
+        """Feed symbol of a row."""
+        found = self.labels[row]
+        if found is None:
+            found = self.labels[row] = self.market.options[row].streamer
+        return str(found)
+
+    def all_rows(self) -> Ints:
+        """Every row, all of them with their names."""
+        for row in range(self.contracts):
+            self.name(row)
+        return np.arange(self.size, dtype=np.int64)
 
     def is_contract(self, row: int) -> bool:
         """Whether a row is a contract's; the others are underlyings'."""
         return row < self.contracts
 
-    def changed(self, kind: str) -> Ints | None:
-        """Step in which each row last changed, for what an event type tells; None when it hardly ever does."""
-        contracts = {"Quote": self.market.quoted_at, "Trade": self.market.traded_at}.get(_CHANGES_WITH.get(kind, ""))
-        return None if contracts is None else np.concatenate([contracts, self.spot_changed])
+    def underlying_of(self, rows: Ints) -> Ints:
+        """Index of the underlying of each contract."""
+        found: Ints = self._owners[np.searchsorted(self._starts, rows, side="right") - 1]
+        return found
+
+    @property
+    def is_call(self) -> npt.NDArray[np.bool_]:
+        """Whether each contract is a call."""
+        if self._is_call is None:
+            known: npt.NDArray[np.bool_] | None = getattr(self.market, "is_call", None)
+            if known is None or len(known) != self.contracts:
+                known = np.array([each.option_type is OptionType.CALL for each in self.market.options], np.bool_)
+            self._is_call = known
+        return self._is_call
+
+    @property
+    def expires(self) -> Ints:
+        """Expiration of each contract, days since 1970."""
+        if self._expires is None:
+            days: Sequence[date] | None = getattr(self.market, "expiration", None)
+            each_day = [option.expiration for option in self.market.options] if days is None else list(days[:])
+            ordinal = {day: day.toordinal() - EPOCH_ORDINAL for day in set(each_day)}
+            self._expires = np.array([ordinal[day] for day in each_day], np.int64)
+        return self._expires
+
+    # days
 
     def day(self) -> int:
         """Today of the market, in days since 1970."""
@@ -91,33 +124,57 @@ class FeedColumns:
         """The session before today, in days since 1970."""
         return previous_session(market_date(self.market.now)).toordinal() - EPOCH_ORDINAL
 
-    def column(self, name: str) -> Floats:
-        """A column over all rows. KeyError for a name that is not in `COLUMNS`."""
-        found = self._held.get(name)
-        if found is None:
-            found = self._held[name] = COLUMNS[name](self)
+    # values
+
+    def changed(self, kind: str, rows: Ints) -> Ints | None:
+        """Step in which each row last changed, for what an event type tells; None when it hardly ever does."""
+        source = _CHANGES_WITH.get(kind)
+        if source is None:
+            return None
+        contracts = self.market.quoted_at if source == "Quote" else self.market.traded_at
+        found: Ints = self._gathered(contracts, self.spot_changed, rows)
         return found
 
-    def both(self, contracts: Floats, underlyings: Floats) -> Floats:
-        """One column out of two."""
-        return np.concatenate([contracts, underlyings])
+    def take(self, name: str, rows: Ints) -> Floats:
+        """Values of some rows. KeyError for a name that is in neither `COLUMNS` nor `DERIVED`."""
+        derived = DERIVED.get(name)
+        if derived is not None:
+            return derived(self, rows)
+        contracts, underlyings = COLUMNS[name]
+        found: Floats = self._gathered(contracts(self), underlyings(self), rows)
+        return found
 
-    def spots(self) -> tuple[Floats, Floats]:
-        """Bid and ask of the underlyings."""
-        if self._spots is None:
-            raise RuntimeError("the columns were never refreshed")
-        return self._spots
+    def at(self, name: str, row: int) -> float:
+        """One value."""
+        return float(self.take(name, np.array([row], np.int64))[0])
 
-    def own(self, name: str, otherwise: Floats) -> Floats:
+    def spots(self, name: str) -> Floats:
+        """A column of all underlyings."""
+        found = COLUMNS[name][1](self)
+        return found if isinstance(found, np.ndarray) else np.full(len(self.market.listed), found)
+
+    def own(self, name: str, otherwise: Any) -> Any:
         """A column that not every market has."""
+        return getattr(self.market, name, otherwise)
+
+    def own_of_underlyings(self, name: str, otherwise: Floats) -> Floats:
+        """A column that not every market has, nor for every underlying: what follows others has no trades."""
         found = getattr(self.market, name, None)
-        return otherwise if found is None or len(found) != len(otherwise) else np.asarray(found, np.float64)
+        return otherwise if found is None else np.concatenate([found, otherwise[len(found) :]])
 
-    def nothing(self, *, underlyings: bool) -> Floats:
-        """Values that are not known."""
-        return np.full(len(self.market.listed) if underlyings else self.contracts, np.nan)
+    def _gathered(self, contracts: Any, underlyings: Any, rows: Ints) -> Any:
+        split = int(np.searchsorted(rows, self.contracts))
+        first, second = rows[:split], rows[split:] - self.contracts
+        if split == len(rows) and isinstance(contracts, np.ndarray):
+            return contracts[first]
+        return np.concatenate([
+            contracts[first] if isinstance(contracts, np.ndarray) else np.full(len(first), contracts),
+            underlyings[second] if isinstance(underlyings, np.ndarray) else np.full(len(second), underlyings),
+        ])  # fmt: skip
 
 
+Side = Callable[[FeedColumns], Any]
+"""All values of one side, or one value for all of it."""
 _CHANGES_WITH = {
     "Quote": "Quote", "Greeks": "Quote", "TheoPrice": "Quote", "Trade": "Trade", "TradeETH": "Trade",
     "TimeAndSale": "Trade",
@@ -125,70 +182,75 @@ _CHANGES_WITH = {
 
 
 def _middle(columns: FeedColumns) -> Floats:
-    bid, ask = columns.spots()
-    return np.round((bid + ask) / 2, 2)
+    found: Floats = np.round(columns.spot_quotes.mean(axis=1), 6)
+    return found
 
 
-def _last(columns: FeedColumns) -> Floats:
-    """Price of the last trade; a market without trades has its value there."""
-    return columns.both(
-        columns.own("last", columns.market.theoretical), columns.own("last_spot", _middle(columns))
-    )  # fmt: skip
+def _of(name: str) -> Side:
+    return lambda columns: getattr(columns.market, name)
 
 
-def _day(name: str) -> Callable[[FeedColumns], Floats]:
-    """Prices of the day: of contracts `name`, of underlyings `name` with `_spot`, where the market keeps them."""
-
-    def column(columns: FeedColumns) -> Floats:
-        contracts = columns.own(name, columns.nothing(underlyings=False))
-        return columns.both(contracts, columns.own(f"{name}_spot", columns.nothing(underlyings=True)))
-
-    return column
+def _kept(name: str) -> tuple[Side, Side]:
+    """What a market may keep: of contracts `name`, of underlyings `name` with `_spot`."""
+    return (
+        lambda columns: columns.own(name, np.nan),
+        lambda columns: columns.own_of_underlyings(f"{name}_spot", np.full(len(columns.market.listed), np.nan)),
+    )
 
 
-def _previous(columns: FeedColumns) -> Floats:
-    contracts = columns.own("previous_close_of", columns.market.theoretical)
-    return columns.both(contracts, columns.market.previous_close)
+def _greek(name: str) -> tuple[Side, Side]:
+    return (lambda columns: getattr(columns.market.greeks, name), lambda _: np.nan)
 
 
-def _years(columns: FeedColumns) -> Floats:
-    """Years of 365 days to the expiration of each contract, by days."""
-    years: Floats = np.maximum(columns.expires - columns.day(), 0) / 365
-    return years
-
-
-def _yields(columns: FeedColumns) -> Floats:
-    return np.array([each.dividend_yield for each in columns.market.listed])[columns.underlying]
-
-
-def _greek(name: str) -> Callable[[FeedColumns], Floats]:
-    return lambda columns: columns.both(getattr(columns.market.greeks, name), columns.nothing(underlyings=True))
-
-
-COLUMNS: dict[str, Callable[[FeedColumns], Floats]] = {
-    "bid": lambda columns: columns.both(columns.market.bid, columns.spots()[0]),
-    "ask": lambda columns: columns.both(columns.market.ask, columns.spots()[1]),
-    "bid_size": lambda columns: columns.both(columns.market.bid_size, np.full(len(columns.market.listed), SPOT_SIZE)),
-    "ask_size": lambda columns: columns.both(columns.market.ask_size, np.full(len(columns.market.listed), SPOT_SIZE)),
-    "last": _last,
-    "last_size": lambda columns: columns.both(
-        columns.own("last_size", np.ones(columns.contracts)),
-        columns.own("last_size_spot", np.full(len(columns.market.listed), 100.0)),
+COLUMNS: dict[str, tuple[Side, Side]] = {
+    "bid": (_of("bid"), lambda columns: columns.spot_quotes[:, 0]),
+    "ask": (_of("ask"), lambda columns: columns.spot_quotes[:, 1]),
+    "bid_size": (_of("bid_size"), lambda _: SPOT_SIZE),
+    "ask_size": (_of("ask_size"), lambda _: SPOT_SIZE),
+    "last": (
+        lambda columns: columns.own("last", columns.market.theoretical),
+        lambda columns: columns.own_of_underlyings("last_spot", _middle(columns)),
     ),
-    "volume": lambda columns: columns.both(columns.market.volume, columns.market.day_volume),
-    "open_interest": lambda columns: columns.both(
-        columns.market.open_interest, np.zeros(len(columns.market.listed))
+    "last_size": (
+        lambda columns: columns.own("last_size", 1.0),
+        lambda columns: columns.own_of_underlyings("last_size_spot", np.full(len(columns.market.listed), 100.0)),
     ),
-    "previous": _previous,
-    "change": lambda columns: columns.column("last") - columns.column("previous"),
-    "turnover": lambda columns: columns.column("last") * columns.column("volume"),
-    "day_open": _day("day_open"), "day_high": _day("day_high"), "day_low": _day("day_low"),
-    "day_close": _day("day_close"), "previous_volume": _day("previous_volume"),
-    "theoretical": lambda columns: columns.both(columns.market.theoretical, columns.nothing(underlyings=True)),
-    "iv": lambda columns: columns.both(columns.market.iv, columns.nothing(underlyings=True)),
-    "spot": lambda columns: columns.both(columns.market.spot[columns.underlying], columns.market.spot),
-    "interest": lambda columns: columns.both(RATE * _years(columns), columns.nothing(underlyings=True)),
-    "dividend": lambda columns: columns.both(_yields(columns) * _years(columns), columns.nothing(underlyings=True)),
+    "volume": (_of("volume"), _of("day_volume")),
+    "open_interest": (_of("open_interest"), lambda _: 0.0),
+    "previous": (lambda columns: columns.own("previous_close_of", columns.market.theoretical), _of("previous_close")),
+    "day_open": _kept("day_open"), "day_high": _kept("day_high"), "day_low": _kept("day_low"),
+    "day_close": _kept("day_close"), "previous_volume": _kept("previous_volume"),
+    "theoretical": (_of("theoretical"), lambda _: np.nan),
+    "iv": (_of("iv"), _of("volatility")),
     **{name: _greek(name) for name in ("delta", "gamma", "theta", "vega", "rho")},
 }  # fmt: skip
-"""Name → how it is made. A market that keeps last prices, sizes and the day's prices tells those."""
+"""Name → of contracts, of underlyings. A market that keeps last prices, sizes and the day's prices tells those."""
+
+
+def _spot(columns: FeedColumns, rows: Ints) -> Floats:
+    split = int(np.searchsorted(rows, columns.contracts))
+    owners = np.concatenate([columns.underlying_of(rows[:split]), rows[split:] - columns.contracts])
+    found: Floats = columns.market.spot[owners]
+    return found
+
+
+def _interest(columns: FeedColumns, rows: Ints) -> Floats:
+    """Simple interest to the expiration, by days; of contracts alone."""
+    found: Floats = RATE * np.maximum(columns.expires[rows] - columns.day(), 0) / 365
+    return found
+
+
+def _dividend(columns: FeedColumns, rows: Ints) -> Floats:
+    yields = np.array([each.dividend_yield for each in columns.market.listed])
+    found: Floats = _interest(columns, rows) / RATE * yields[columns.underlying_of(rows)]
+    return found
+
+
+DERIVED: dict[str, Callable[[FeedColumns, Ints], Floats]] = {
+    "change": lambda columns, rows: columns.take("last", rows) - columns.take("previous", rows),
+    "turnover": lambda columns, rows: columns.take("last", rows) * columns.take("volume", rows),
+    "spot": _spot,
+    "interest": _interest,
+    "dividend": _dividend,
+}
+"""Name → how it is computed for some rows."""

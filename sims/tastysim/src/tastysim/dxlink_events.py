@@ -76,13 +76,13 @@ _INDEXED_SOURCES: Mapping[str, Source] = {
 }  # fmt: skip
 _TRADED: Mapping[str, Source] = {
     "eventTime": 0, "time": _AT, "timeNanoPart": 0, "sequence": 0, "exchangeCode": "Q", "dayId": _DAY,
-    "tickDirection": "ZERO_UP", "extendedTradingHours": _EXTENDED, "price": ("last", 2), "change": ("change", 2),
+    "tickDirection": "ZERO_UP", "extendedTradingHours": _EXTENDED, "price": ("last", 6), "change": ("change", 6),
     "size": ("last_size", 0), "dayVolume": ("volume", 0), "dayTurnover": ("turnover", 0),
 }  # fmt: skip
 SOURCES: Mapping[str, Mapping[str, Source]] = {
     "Quote": {
         "eventTime": 0, "sequence": 0, "timeNanoPart": 0, "bidTime": _AT, "askTime": _AT, "bidExchangeCode": "Q",
-        "askExchangeCode": "Q", "bidPrice": ("bid", 4), "askPrice": ("ask", 4), "bidSize": ("bid_size", 2),
+        "askExchangeCode": "Q", "bidPrice": ("bid", 6), "askPrice": ("ask", 6), "bidSize": ("bid_size", 2),
         "askSize": ("ask_size", 2),
     },
     "Trade": _TRADED,
@@ -91,7 +91,7 @@ SOURCES: Mapping[str, Mapping[str, Source]] = {
         "eventTime": 0, "dayId": _DAY, "dayClosePriceType": "REGULAR", "prevDayId": _YESTERDAY,
         "prevDayClosePriceType": "REGULAR", "openInterest": ("open_interest", 0), "dayOpenPrice": ("day_open", 2),
         "dayHighPrice": ("day_high", 2), "dayLowPrice": ("day_low", 2), "dayClosePrice": ("day_close", 2),
-        "prevDayClosePrice": ("previous", 2), "prevDayVolume": ("previous_volume", 0),
+        "prevDayClosePrice": ("previous", 6), "prevDayVolume": ("previous_volume", 0),
     },
     "Greeks": {
         **_INDEXED_SOURCES, "price": ("theoretical", 4), "volatility": ("iv", 6), "delta": ("delta", 6),
@@ -161,7 +161,7 @@ class EventEncoder:
             if name == "eventSymbol":
                 varying.append((position, self.columns.labels[rows].tolist()))
             elif isinstance(source, tuple):
-                varying.append((position, _numbers(self.columns.column(source[0])[rows], source[1])))
+                varying.append((position, _numbers(self.columns.take(source[0], rows), source[1])))
             elif isinstance(source, str):
                 source = common.get(source, source)
             template.append(source)

@@ -23,6 +23,7 @@ from tastysim.dxlink_views import (
     ChannelState,
     View,
     fitting,
+    rows_of,
     subscribed_rows,
     view,
     wanted_candles,
@@ -228,12 +229,8 @@ class _Connection:
         columns = self._feed.columns
         flags = _SNAPSHOT_FLAGS if channel.has_snapshots(kind) else 0
         if names:
-            known = columns.row_of
-            if "*" in names:
-                rows = subscribed_rows(channel, kind, columns)
-            else:
-                new = sorted({known[name] for name in names if name in known})
-                rows = fitting(kind, np.array(new, np.int64), columns)
+            wild = "*" in names
+            rows = subscribed_rows(channel, kind, columns) if wild else fitting(kind, rows_of(names, columns), columns)
             yield from self._bodies(channel, kind, rows, flags)
         if not due:
             return
@@ -283,7 +280,7 @@ class _Connection:
         tape, columns = self._feed.tape, self._feed.columns
         symbols = channel.symbols.get("TimeAndSale", {})
         for name in names if channel.contract == "HISTORY" else ():
-            row, since = columns.row_of.get(name), symbols.get(name)
+            row, since = columns.row(name), symbols.get(name)
             if row is not None and since is not None:
                 past = tape.since(int(since), row)
                 if past:
@@ -295,7 +292,7 @@ class _Connection:
         if state.tape_wanted is None or (state.tape_version, state.tape_generation) != (
             channel.version, columns.generation
         ):  # fmt: skip
-            wanted = np.zeros(len(columns.names), np.bool_)
+            wanted = np.zeros(columns.size, np.bool_)
             wanted[subscribed_rows(channel, "TimeAndSale", columns)] = True
             state.tape_wanted, state.tape_version = wanted, channel.version
             state.tape_generation = columns.generation

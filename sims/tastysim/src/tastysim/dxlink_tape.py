@@ -15,9 +15,11 @@ from optionmath.sessions import is_open
 from tastysim.dxlink_columns import FeedColumns, Ints
 from tastysim.dxlink_events import event_index, known
 from tastysim.market import Floats
+from tastysim.model_trades import EXCHANGES, SALE_CONDITIONS, SHARE_CONDITIONS, Trades
 
 TRADES_MAX = 200_000
 """Trades that are remembered for snapshots and for readers that lag."""
+_SIDES = {1: "BUY", -1: "SELL"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +27,10 @@ class _Page:
     """The trades of one step."""
 
     number: int
-    at_ms: int
     generation: int
     extended: bool
     rows: Ints
-    price: Floats
-    size: Floats
+    trades: Trades
     bid: Floats
     ask: Floats
 
@@ -42,31 +42,26 @@ class Tape:
         self._columns = columns
         self._pages: deque[_Page] = deque()
         self._held = 0
+        self._step = columns.market.steps
         self.number = 0
         """Of the newest page; a reader remembers how far it has read."""
-        self._volume = columns.column("volume").copy()
-        self._generation = columns.generation
 
     def record(self) -> None:
         """Write down what traded in this step."""
-        columns, market = self._columns, self._columns.market
-        volume = columns.column("volume")
-        if columns.generation != self._generation:
-            self._volume, self._generation = volume.copy(), columns.generation
-        rows = np.flatnonzero(np.concatenate([market.traded_at, columns.spot_changed]) == market.steps)
-        traded = volume[rows] - self._volume[rows]
-        self._volume = volume
-        if not market.steps or not len(rows):
+        columns = self._columns
+        if columns.market.steps == self._step:
             return
+        self._step = columns.market.steps
+        trades = _traded(columns)
+        if not len(trades):
+            return
+        rows = np.where(trades.row >= 0, trades.row, columns.contracts + trades.underlying)
+        order = np.argsort(rows, kind="stable")
+        bid, ask = np.empty(len(rows)), np.empty(len(rows))
+        bid[order], ask[order] = columns.take("bid", rows[order]), columns.take("ask", rows[order])
         self.number += 1
-        size = np.where(traded >= 1, traded, columns.column("last_size")[rows])
-        self._pages.append(
-            _Page(
-                self.number, int(time.time() * 1000), columns.generation, not is_open(market.now), rows,
-                columns.column("last")[rows], np.maximum(1, np.round(size)), columns.column("bid")[rows],
-                columns.column("ask")[rows],
-            )
-        )  # fmt: skip
+        extended = not is_open(columns.market.now)
+        self._pages.append(_Page(self.number, columns.generation, extended, rows, trades, bid, ask))
         self._held += len(rows)
         while self._held > TRADES_MAX and len(self._pages) > 1:
             self._held -= len(self._pages.popleft().rows)
@@ -81,24 +76,47 @@ class Tape:
         for page in reversed(fresh):
             yield from self._events(page, wanted)
 
-    def since(self, at_ms: int, row: int) -> list[dict[str, Any]]:
+    def since(self, at_ms: float, row: int) -> list[dict[str, Any]]:
         """The snapshot of one symbol's trades from a time on, newest first, as far as they are remembered."""
-        wanted = np.zeros(len(self._columns.names), np.bool_)
+        wanted = np.zeros(self._columns.size, np.bool_)
         wanted[row] = True
-        found = [event for page in self._pages if page.at_ms >= at_ms for event in self._events(page, wanted)]
+        found = [event for page in self._pages for event in self._events(page, wanted) if event["time"] >= at_ms]
         return found[::-1]
 
     def _events(self, page: _Page, wanted: npt.NDArray[np.bool_]) -> Iterator[dict[str, Any]]:
         if page.generation != self._columns.generation:
             return
+        trades = page.trades
         for place in np.flatnonzero(wanted[page.rows]).tolist():
-            price, bid, ask = float(page.price[place]), float(page.bid[place]), float(page.ask[place])
-            side = "BUY" if price >= ask else "SELL" if price <= bid else "UNDEFINED"
+            row, at = int(page.rows[place]), int(trades.time_ms[place])
+            sequence = (page.number * 64 + place) & 0x3FFFFF
+            conditions = SALE_CONDITIONS if row < self._columns.contracts else SHARE_CONDITIONS
+            condition = conditions[int(trades.condition[place]) % len(conditions)]
             yield {
-                "eventSymbol": self._columns.names[int(page.rows[place])], "eventTime": 0, "eventFlags": 0,
-                "index": event_index(page.at_ms, page.number & 0x3FFFFF), "time": page.at_ms,
-                "sequence": page.number & 0x3FFFFF, "timeNanoPart": 0, "exchangeCode": "Q", "price": known(price, 4),
-                "size": known(float(page.size[place]), 0), "bidPrice": known(bid, 4), "askPrice": known(ask, 4),
-                "exchangeSaleConditions": "@", "tradeThroughExempt": "N", "aggressorSide": side, "spreadLeg": False,
-                "extendedTradingHours": page.extended, "validTick": True, "type": "NEW", "buyer": None, "seller": None,
+                "eventSymbol": self._columns.name(row), "eventTime": 0, "eventFlags": 0,
+                "index": event_index(at, sequence), "time": at, "sequence": sequence, "timeNanoPart": 0,
+                "exchangeCode": EXCHANGES[int(trades.exchange[place]) % len(EXCHANGES)],
+                "price": known(float(trades.price[place]), 4), "size": known(float(trades.size[place]), 0),
+                "bidPrice": known(float(page.bid[place]), 4), "askPrice": known(float(page.ask[place]), 4),
+                "exchangeSaleConditions": condition, "tradeThroughExempt": "N",
+                "aggressorSide": _SIDES.get(int(trades.aggressor[place]), "UNDEFINED"),
+                "spreadLeg": condition in ("f", "g"), "extendedTradingHours": page.extended, "validTick": True,
+                "type": "NEW", "buyer": None, "seller": None,
             }  # fmt: skip
+
+
+def _traded(columns: FeedColumns) -> Trades:
+    """The trades of this step; where the market tells none, one of the last price for each row that traded."""
+    told: Trades | None = getattr(columns.market, "trades", None)
+    if told is not None:
+        return told
+    market = columns.market
+    rows = np.flatnonzero(market.traded_at == market.steps)
+    spots = np.flatnonzero(columns.spot_changed == market.steps)
+    every = np.concatenate([rows, columns.contracts + spots])
+    none = np.zeros(len(every), np.int8)
+    return Trades(
+        np.concatenate([rows, np.full(len(spots), -1)]), np.concatenate([columns.underlying_of(rows), spots]),
+        columns.take("last", every), columns.take("last_size", every), none, none, none + np.int8(1),
+        np.full(len(every), int(time.time() * 1000)),
+    )  # fmt: skip

@@ -20,7 +20,7 @@ def profile(columns: FeedColumns, row: int) -> dict[str, Any]:
     """Who a symbol is. What the market does not know of it is missing."""
     market = columns.market
     found: dict[str, Any] = {
-        "eventSymbol": columns.names[row], "eventTime": 0, "shortSaleRestriction": "INACTIVE",
+        "eventSymbol": columns.name(row), "eventTime": 0, "shortSaleRestriction": "INACTIVE",
         "tradingStatus": "ACTIVE", "haltStartTime": 0, "haltEndTime": 0, "exDividendDayId": 0, "statusReason": None,
     }  # fmt: skip
     if columns.is_contract(row):
@@ -49,7 +49,7 @@ def underlying(columns: FeedColumns, row: int, at_ms: int) -> dict[str, Any] | N
     back = _volatility(columns, expirations[min(1, len(expirations) - 1)], index)
     volatility = float(columns.market.volatility[index])
     return {
-        "eventSymbol": columns.names[row], "eventTime": 0, "eventFlags": 0, "index": event_index(at_ms), "time": at_ms,
+        "eventSymbol": columns.name(row), "eventTime": 0, "eventFlags": 0, "index": event_index(at_ms), "time": at_ms,
         "sequence": 0, "volatility": known(volatility if np.isfinite(volatility) else front, 6),
         "frontVolatility": known(front, 6), "backVolatility": known(back, 6),
         **_volumes(columns, np.concatenate(expirations)),
@@ -64,7 +64,7 @@ def series(columns: FeedColumns, row: int, at_ms: int, *, snapshot: bool) -> lis
         day = int(columns.expires[rows[0]])
         interest = RATE * max(0, day - today) / 365
         found.append({
-            "eventSymbol": columns.names[row], "eventTime": 0, "eventFlags": 0, "index": day << 32, "time": at_ms,
+            "eventSymbol": columns.name(row), "eventTime": 0, "eventFlags": 0, "index": day << 32, "time": at_ms,
             "sequence": 0, "expiration": day, "volatility": known(_volatility(columns, rows, index), 6),
             "forwardPrice": known(spot * (1 + interest), 4), "dividend": 0.0, "interest": known(interest, 6),
             **_volumes(columns, rows),
@@ -79,7 +79,7 @@ def _expirations(columns: FeedColumns, row: int) -> list[Ints]:
     """Rows of the contracts of an underlying, by expiration, the nearest first."""
     if columns.is_contract(row):
         return []
-    own = columns.market.rows.get(columns.names[row], slice(0, 0))
+    own = columns.market.rows.get(columns.name(row), slice(0, 0))
     days = columns.expires[own]
     return [own.start + np.flatnonzero(days == day) for day in np.unique(days)]
 

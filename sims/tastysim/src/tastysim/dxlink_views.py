@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -42,13 +43,13 @@ class View:
         if step <= last:
             return rows[:0]
         pace = PACE_STEPS.get(self.kind, 1)
-        changed = columns.changed(self.kind)
+        changed = columns.changed(self.kind, rows)
         if changed is None:
             return rows[(step + rows) % pace < step - last]
         again = max(pace, RESEND_STEPS)
         chosen = (step + rows) % again < step - last
         turn = (step + rows) % pace
-        chosen |= (turn < step - last) & (changed[rows] > last - (last + rows) % pace)
+        chosen |= (turn < step - last) & (changed > last - (last + rows) % pace)
         found: Ints = rows[chosen]
         return found
 
@@ -64,12 +65,13 @@ def view(channel: Channel, kind: str, columns: FeedColumns, before: View | None)
 
 def subscribed_rows(channel: Channel, kind: str, columns: FeedColumns) -> Ints:
     """Rows of the symbols that are subscribed and exist, in order."""
-    symbols, row_of = channel.symbols.get(kind, {}), columns.row_of
-    if "*" in symbols:
-        rows = np.arange(len(columns.names), dtype=np.int64)
-    else:
-        rows = np.array(sorted({row_of[symbol] for symbol in symbols if symbol in row_of}), np.int64)
-    return fitting(kind, rows, columns)
+    symbols = channel.symbols.get(kind, {})
+    return fitting(kind, columns.all_rows() if "*" in symbols else rows_of(symbols, columns), columns)
+
+
+def rows_of(symbols: Iterable[str], columns: FeedColumns) -> Ints:
+    """Rows of those symbols that exist, in order."""
+    return np.array(sorted({row for symbol in symbols if (row := columns.row(symbol)) is not None}), np.int64)
 
 
 def fitting(kind: str, rows: Ints, columns: FeedColumns) -> Ints:
