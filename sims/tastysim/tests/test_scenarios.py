@@ -265,7 +265,7 @@ def test_a_simulator_starts_with_a_scenario_and_a_rate(tmp_path: Path) -> None:
     file.write_text('[[fault]]\nkind = "wipe_account"\n[[fault]]\nat = 1000\nkind = "drop_frames"\n')
     process, url = _start(tmp_path, TT_TASTYSIM_SCENARIO=str(file), TT_TASTYSIM_REQUESTS_PER_SECOND="4")
     try:
-        with httpx.Client(base_url=url, trust_env=False, headers={"User-Agent": "test/1"}) as http:
+        with httpx.Client(base_url=url, trust_env=False, verify=False, headers={"User-Agent": "test/1"}) as http:
             deadline, wiped = time.monotonic() + 60, False
             while not wiped and time.monotonic() < deadline:
                 with suppress(httpx.HTTPError):
