@@ -13,4 +13,11 @@ if __name__ == "__main__":
         raise SystemExit(f"TT_TASTYSIM_MARKET: {error}") from None
     except ScenarioError as error:
         raise SystemExit(f"TT_TASTYSIM_SCENARIO: {error}") from None
-    uvicorn.run(app, host=settings.host, port=settings.port, log_level="warning", ws_per_message_deflate=False)
+    uvicorn.run(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        ws_per_message_deflate=False,
+        timeout_graceful_shutdown=3,  # a held request does not keep the process
+    )
