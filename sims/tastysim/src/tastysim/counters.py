@@ -34,11 +34,15 @@ def mix(first: Words, second: Words | int) -> Words:
 
 
 def word(*keys: int | str) -> int:
-    """One word from several keys; a text counts by its CRC-32."""
-    found = np.zeros(1, dtype=np.uint64)
+    """One word from several keys, `mix` after `mix`; a text counts by its CRC-32."""
+    found = 0
     for key in keys:
-        found = mix(found, zlib.crc32(key.encode()) + 2**40 if isinstance(key, str) else key)
-    return int(found[0])
+        number = zlib.crc32(key.encode()) + 2**40 if isinstance(key, str) else key
+        found = ((found ^ (number * 0x9E3779B97F4A7C15)) + 0x9E3779B97F4A7C15) & _MASK
+        found = (found ^ (found >> 30)) * 0xBF58476D1CE4E5B9 & _MASK
+        found = (found ^ (found >> 27)) * 0x94D049BB133111EB & _MASK
+        found ^= found >> 31
+    return found
 
 
 def uniform(words: Words) -> Floats:

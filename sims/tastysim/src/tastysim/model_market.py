@@ -31,7 +31,7 @@ from tastysim.model_trades import Flow, Trades, joined, of_contracts, of_shares
 
 Integers = npt.NDArray[np.int64]
 _CHUNK = 100_000
-_MINUTES_TOGETHER = 20
+_MINUTES_TOGETHER = 12
 
 
 class ModelMarket:

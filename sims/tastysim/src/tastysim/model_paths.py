@@ -42,6 +42,7 @@ _MARKET_JUMPS, _MARKET_JUMP, _OWN_JUMPS, _OWN_JUMP = 2.5, (-0.018, 0.015), 3.0, 
 """A year; mean and standard deviation of the logarithm."""
 _JUMP_RAISES = 4.0
 """Rise of ln V for a jump of 1."""
+_MINUTES_HELD = 30
 BEFORE_OPEN, AFTER_CLOSE = 8 * 60, 16 * 60 + 30
 """Minutes of the day at which reports come when the market has no hours."""
 
@@ -260,7 +261,7 @@ class Paths:
         path = part * (last - first) + wave + jumped
         path = first + path[:, self.leader]
         found = np.exp(np.clip(path, block.low[minute], block.high[minute]))
-        while len(self._minutes) > 12:
+        while len(self._minutes) >= _MINUTES_HELD:
             self._minutes.pop(next(iter(self._minutes)))
         self._minutes[minute] = found
         return self._minutes[minute]

@@ -18,7 +18,7 @@ from tastysim.listed import Listed
 Integers = npt.NDArray[np.int64]
 PERIODS, _NEARER = (3, 8, 24, 64), (0.35, 0.9, 1.8)
 """Buckets between the turns of a contract, by its distance from the money in standard deviations to expiration."""
-CROWDED = 20_000
+CROWDED = 80_000
 """Contracts from which on turns come less often, so that no step costs more."""
 _CHANCE, _FORCED = 0.5, 4
 _TURN, _SPREAD, _LEAN, _BID_SIZE, _ASK_SIZE = 11, 12, 13, 14, 15
