@@ -64,6 +64,15 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     simulator.kill()
 
 
+@pytest.fixture(scope="session")
+def fast_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where one listens whose market lives a minute in two seconds, so that nobody waits for trades."""
+    simulator = Simulator(tmp_path_factory.mktemp("fast"), {"step_ms": "20", "speed": "30"})
+    simulator.start()
+    yield simulator.url
+    simulator.kill()
+
+
 @pytest.fixture
 def simulator_with(tmp_path: Path) -> Iterator[Callable[..., Simulator]]:
     """Starts a simulator with settings of its own."""

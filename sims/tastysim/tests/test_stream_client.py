@@ -72,14 +72,22 @@ async def relay(address: str) -> AsyncIterator[Relay]:
         yield found
 
 
+@pytest.fixture
+async def fast(client_with: Callable[..., TastyClient], fast_address: str) -> AsyncIterator[TastyClient]:
+    """A client of the simulator in which much happens."""
+    async with client_with(base_url=fast_address) as found:
+        yield found
+
+
 async def contract(client: TastyClient, symbol: str = "SPY") -> str:
     """A contract near the money, about a month out."""
     strikes = (await client.nested_chain(symbol))[0].expirations[3].strikes
     return strikes[len(strikes) // 2].call_streamer_symbol
 
 
-async def test_every_event_type_arrives_with_values(client: TastyClient) -> None:
+async def test_every_event_type_arrives_with_values(fast: TastyClient) -> None:
     """Of an underlying and of a contract, in the fields we ask for."""
+    client = fast
     option = await contract(client)
     both, spot = {"SPY", option}, {"SPY"}
     expected = {
@@ -221,9 +229,9 @@ async def test_limits_that_are_on_refuse_the_hasty_and_let_the_patient_through(
     assert "TokenRefusedError" in refused.status[0][1]
 
 
-async def test_candles_bring_their_past_and_then_the_bar_that_runs(client: TastyClient) -> None:
+async def test_candles_bring_their_past_and_then_the_bar_that_runs(fast: TastyClient) -> None:
     """From a time on, oldest first once read; bars of one symbol agree with each other."""
-    told = Told(client)
+    told = Told(fast)
     stream = told.stream()
     week = (int(time.time()) - 7 * 86_400) * 1000
     minutes, days = candle_symbol("SPY", "5m"), candle_symbol("SPY", "d", regular_hours=True)

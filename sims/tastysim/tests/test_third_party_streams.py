@@ -1,199 +1,157 @@
-"""Both streamers of the SDK against the simulator: every event, every alert, and a connection that breaks."""
+"""The streamers of the PyPI package `tastytrade`, unmodified: every event type, candles, the account, a cut line."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
-import httpx
 import pytest
 
-from testkit import eventually
+from tastyclient import TastyClient
+from testkit import Relay, eventually, relayed
 
 sdk: Any = pytest.importorskip("tastytrade")
 
-from tastytrade import Account, AlertStreamer, DXLinkStreamer  # noqa: E402
-from tastytrade.account import AccountBalance, CurrentPosition, TradingStatus  # noqa: E402
-from tastytrade.dxfeed import (  # noqa: E402
-    Candle,
-    Greeks,
-    Profile,
-    Quote,
-    Summary,
-    TheoPrice,
-    TimeAndSale,
-    Trade,
-    Underlying,
-)
-from tastytrade.instruments import Equity, Future, get_option_chain  # noqa: E402
-from tastytrade.order import (  # noqa: E402
-    LimitOrder,
-    MarketOrder,
-    OCOOrder,
-    OrderAction,
-    OrderStatus,
-    PlacedComplexOrder,
-    PlacedOrder,
-    StopOrder,
-)
-from tastytrade.streamer import QuoteAlert  # noqa: E402
-from tastytrade.utils import TastytradeError  # noqa: E402
-
-PATIENCE = 20.0
+import tastytrade.dxfeed as dx  # noqa: E402
+from tastytrade import Account, AlertStreamer, DXLinkStreamer, Session  # noqa: E402
+from tastytrade.instruments import NestedOptionChain, Option  # noqa: E402
+from tastytrade.order import MarketOrder, OrderAction, OrderStatus, PlacedOrder  # noqa: E402
 
 
-async def first(streamer: Any, kind: Any, symbol: str | None = None) -> Any:
-    """The next event of a kind, of a symbol."""
-    async with asyncio.timeout(PATIENCE):
-        async for event in streamer.listen(kind):
-            if symbol is None or event.event_symbol == symbol:
-                return event
-    raise AssertionError("the stream ended")
+@pytest.fixture
+async def relay(fast_address: str) -> AsyncIterator[Relay]:
+    """A line to the simulator that can be cut."""
+    async with relayed(fast_address) as found:
+        yield found
 
 
-async def test_every_event_of_a_fund_and_of_its_options(sdk_session: Any) -> None:
-    """Each type arrives as a parsed event of the symbol that was asked for."""
-    chain = await get_option_chain(sdk_session, "SPY")
-    options = chain[sorted(chain)[2]]
-    contract = options[len(options) // 2].streamer_symbol
-    async with DXLinkStreamer(sdk_session) as streamer:
-        for kind in (Quote, Trade, Summary, Profile):
-            await streamer.subscribe(kind, ["SPY"])
-            assert (await first(streamer, kind)).event_symbol == "SPY"
-        for kind in (Greeks, TheoPrice):
-            await streamer.subscribe(kind, [contract])
-            assert (await first(streamer, kind)).event_symbol == contract
-        await streamer.subscribe(Underlying, ["SPY"])
-        assert (await first(streamer, Underlying)).volatility > 0
-        await streamer.subscribe(TimeAndSale, ["SPY", *(each.streamer_symbol for each in options)])
-        assert (await first(streamer, TimeAndSale)).price > 0
-        greeks = await first(streamer, Greeks, contract)
-        assert 0 < abs(greeks.delta) < 1
+@pytest.fixture
+async def session(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
+    """The SDK, logged in through the line."""
+    import tastytrade.session
+    import tastytrade.streamer
+
+    monkeypatch.setattr(tastytrade.session, "API_URL", f"http://{relay.address}")
+    monkeypatch.setattr(tastytrade.streamer, "STREAMER_URL", f"ws://{relay.address}/streamer")
+    async with Session("demo-client-secret", "demo-refresh-token") as found:
+        yield found
 
 
-async def test_a_chain_of_live_prices(sdk_session: Any) -> None:
-    """The documentation's example: quotes and Greeks of every option of an expiration."""
-    chain = await get_option_chain(sdk_session, "SPY")
-    symbols = {each.streamer_symbol for each in chain[sorted(chain)[1]]}
-    quotes: dict[str, Any] = {}
-    greeks: dict[str, Any] = {}
-    async with DXLinkStreamer(sdk_session) as streamer, asyncio.timeout(PATIENCE):
-        await streamer.subscribe(Quote, ["SPY", *symbols])
-        await streamer.subscribe(Greeks, symbols)
-        while set(quotes) < symbols:
-            quotes |= {(event := await streamer.get_event(Quote)).event_symbol: event}
-        while set(greeks) < symbols:
-            greeks |= {(event := await streamer.get_event(Greeks)).event_symbol: event}
-    assert all(each.bid_price <= each.ask_price for each in quotes.values())
+async def near_the_money(session: Any) -> Any:
+    """A strike of SPY, about a month out."""
+    strikes = (await NestedOptionChain.get(session, "SPY"))[0].expirations[3].strikes
+    return strikes[len(strikes) // 2]
 
 
-async def test_what_follows_the_market_is_streamed_too(sdk_session: Any) -> None:
-    """An index, a future, a coin and a name without options, under the feed's own symbols."""
-    (future,) = (await Future.get(sdk_session, product_codes=["ES"]))[:1]
-    wanted = {"SPX", "VIX", "F", future.streamer_symbol, "BTC/USD:CXTALP"}
-    async with DXLinkStreamer(sdk_session) as streamer, asyncio.timeout(PATIENCE):
-        await streamer.subscribe(Quote, wanted)
-        await streamer.subscribe(Trade, ["SPX"])
-        seen: dict[str, Any] = {}
-        while set(seen) != wanted:
-            event = await streamer.get_event(Quote)
-            seen[event.event_symbol] = event
-        assert (await first(streamer, Trade)).event_symbol == "SPX"
-    assert Decimal("0.95") < seen[future.streamer_symbol].mid_price / seen["SPX"].mid_price < Decimal("1.05")
+async def event(streamer: Any, kind: Any, symbol: str) -> Any:
+    """The next event of a symbol."""
+    async with asyncio.timeout(20):
+        while True:
+            found = await streamer.get_event(kind)
+            if found.event_symbol == symbol:
+                return found
 
 
-async def test_candles_and_the_end_of_subscriptions(sdk_session: Any) -> None:
-    """A month of days, the newest first; a symbol that does not exist is silent; a channel can be opened again."""
-    async with DXLinkStreamer(sdk_session) as streamer, asyncio.timeout(PATIENCE):
-        await streamer.subscribe(Trade, ["QQQQ"])
-        await streamer.subscribe_candle(["SPY", "AAPL"], "1d", datetime.now(UTC) - timedelta(days=30))
-        one, another = await streamer.get_event(Candle), await streamer.get_event(Candle)
-        assert one.event_symbol == another.event_symbol
-        assert one.time > another.time
-        assert one.low <= one.close <= one.high
-        assert streamer.get_event_nowait(Trade) is None
-        await streamer.subscribe(Quote, ["SPY", "AAPL"])
-        await streamer.get_event(Quote)
+async def test_every_event_type_passes_the_sdks_own_models(session: Any) -> None:
+    """The SDK drops what its models refuse: here every type comes through, of contracts and of underlyings."""
+    option = (await near_the_money(session)).call_streamer_symbol
+    both, spot, contract = ("SPY", option), ("SPY",), (option,)
+    kinds = {
+        dx.Quote: both, dx.Trade: both, dx.Summary: both, dx.Profile: both, dx.Greeks: contract,
+        dx.TheoPrice: contract, dx.Underlying: spot,
+    }  # fmt: skip
+    async with DXLinkStreamer(session) as streamer:
+        for kind, symbols in kinds.items():
+            await streamer.subscribe(kind, list(symbols))
+        await streamer.subscribe(dx.TimeAndSale, ["SPY", "QQQ", "IWM", "AAPL", "TSLA", "NVDA", "AMZN", "META"])
+        for kind, symbols in kinds.items():
+            for symbol in symbols:
+                assert (await event(streamer, kind, symbol)).event_symbol == symbol
+        quote, greeks = await event(streamer, dx.Quote, option), await event(streamer, dx.Greeks, option)
+        assert 0 < quote.bid_price < quote.ask_price
+        assert 0 < greeks.delta < 1
+        async with asyncio.timeout(20):
+            assert (await streamer.get_event(dx.TimeAndSale)).price > 0
+        await streamer.unsubscribe(dx.Quote, ["SPY"])
+        await streamer.unsubscribe_all(dx.Greeks)
+        await eventually(lambda: "Greeks" not in streamer._subscription_state)
+        await streamer.subscribe(dx.Greeks, [option])
+        assert (await event(streamer, dx.Greeks, option)).volatility > 0
+
+
+async def test_candles_come_newest_first_with_the_flags_of_a_snapshot(session: Any) -> None:
+    """As the SDK asks for them: regular hours, from a start time; then the bar that runs."""
+    start = datetime.now(UTC) - timedelta(days=10)
+    async with DXLinkStreamer(session) as streamer:
+        await streamer.subscribe_candle(["SPY"], "1d", start_time=start)
+        found = []
+        async with asyncio.timeout(20):
+            async for candle in streamer.listen(dx.Candle):
+                found.append(candle)
+                if candle.snapshot_end:
+                    break
+            live = await streamer.get_event(dx.Candle)
         await streamer.unsubscribe_candle("SPY", "1d")
-        await streamer.unsubscribe(Quote, ["SPY"])
-        await streamer.unsubscribe_all(Quote)
-        await eventually(lambda: "Quote" not in streamer._subscription_state)
-        await streamer.subscribe(Quote, ["QQQ"])
-        assert (await first(streamer, Quote, "QQQ")).event_symbol == "QQQ"
+    assert found[0].snapshot_begin
+    assert [each.time for each in found] == sorted((each.time for each in found), reverse=True)
+    assert len(found) >= 5
+    assert all(each.low <= each.close <= each.high for each in found)
+    assert (live.time, live.event_flags) == (found[0].time, 0)
 
 
-async def test_account_alerts_tell_the_whole_story(sdk_session: Any, account: str, address: str) -> None:
-    """Orders, positions, balances, complex orders, status and quote alerts, all of them parsed by strict models."""
-    own = await Account.get(sdk_session, account)
-    share = (await Equity.get(sdk_session, "F")).build_leg(10, OrderAction.BUY_TO_OPEN)
-    async with AlertStreamer(sdk_session) as streamer:
-        await streamer.subscribe_accounts([own])
-        await streamer.subscribe_public_watchlists()
-        await streamer.subscribe_quote_alerts()
-        placed = await own.place_order(sdk_session, MarketOrder(legs=[share]), dry_run=False)
-        filled = await alert(streamer, PlacedOrder, lambda each: each.status is OrderStatus.FILLED)
-        assert (filled.id, filled.legs[0].fills[0].quantity) == (placed.order.id, 10)
-        position = await alert(streamer, CurrentPosition, lambda each: each.symbol == "F")
-        assert (position.quantity, position.quantity_direction) == (10, "Long")
-        assert (
-            await alert(streamer, AccountBalance, lambda each: each.long_equity_value > 0)
-        ).account_number == account
-        close = [(await Equity.get(sdk_session, "F")).build_leg(10, OrderAction.SELL_TO_CLOSE)]
-        pair = OCOOrder(
-            take_profit=LimitOrder(legs=close, price=Decimal(1000)),
-            stop_loss=StopOrder(legs=close, stop_trigger=Decimal(1)),
-        )
-        two = (await own.place_complex_order(sdk_session, pair, dry_run=False)).complex_order
-        await alert(streamer, PlacedComplexOrder, lambda each: each.id == two.id)
-        await own.delete_complex_order(sdk_session, two.id)
-        ended = await alert(streamer, PlacedComplexOrder, lambda each: each.terminal_at is not None)
-        assert {each.status for each in ended.orders} == {OrderStatus.CANCELLED}
-        async with httpx.AsyncClient(base_url=address, trust_env=False) as plain:
-            await plain.put(f"/sim/accounts/{account}/trading-status", json={"is-closing-only": True})
-        assert (await alert(streamer, TradingStatus, lambda each: each.is_closing_only)).account_number == account
-        body = {"symbol": "SPY", "field": "Last", "operator": ">", "threshold": "1", "instrument-type": "Equity"}
-        await sdk_session._post("/quote-alerts", json=body)
-        told = await alert(streamer, QuoteAlert, lambda each: each.symbol == "SPY")
-        assert told.triggered_at >= told.created_at
-        await sdk_session._delete(f"/quote-alerts/{told.alert_external_id}")
+async def test_a_streamer_can_be_made_anew_after_its_line_was_cut(session: Any, relay: Relay) -> None:
+    """The SDK's streamers end with their connection; a new one of the same session has everything again."""
+
+    async def first_quote() -> Any:
+        async with DXLinkStreamer(session) as streamer:
+            await streamer.subscribe(dx.Quote, ["SPY"])
+            return await event(streamer, dx.Quote, "SPY")
+
+    async def until_cut() -> None:
+        async with DXLinkStreamer(session) as streamer:
+            await streamer.subscribe(dx.Quote, ["SPY"])
+            await event(streamer, dx.Quote, "SPY")
+            relay.cut()
+            async for _ in streamer.listen(dx.Quote):
+                pass
+
+    with pytest.raises(BaseExceptionGroup):
+        await asyncio.wait_for(until_cut(), 20)
+    assert (await first_quote()).bid_price > 0
 
 
-async def alert(streamer: Any, kind: Any, wanted: Any) -> Any:
-    """The next alert of a kind that is wanted."""
-    async with asyncio.timeout(PATIENCE):
-        async for each in streamer.listen(kind):
-            if wanted(each):
-                return each
-    raise AssertionError("the stream ended")
+async def test_the_account_is_told_what_happens_before_and_after_a_cut(
+    session: Any, relay: Relay, client_with: Callable[..., TastyClient], fast_address: str
+) -> None:
+    """Orders, positions and balances in the SDK's own models; and alerts and lists can be asked for."""
+    async with client_with(base_url=fast_address) as client:
+        body = {"account-type": "Individual", "margin-or-cash": "Margin", "funding-amount": 100_000}
+        opened = await client.transport.send("POST", "/sandbox/customers/me/accounts", body)
+    own = await Account.get(session, str(opened["account-number"]))
+    put = await Option.get(session, (await near_the_money(session)).put)
 
-
-async def test_alerts_need_their_account_first(sdk_session: Any) -> None:
-    """Any other subscription before it is refused, and the SDK says what to do."""
-    with pytest.raises(ExceptionGroup) as caught:
-        async with AlertStreamer(sdk_session) as streamer:
+    async def filled() -> None:
+        async with AlertStreamer(session) as streamer:
+            await streamer.subscribe_accounts([own])
+            await streamer.subscribe_public_watchlists()
             await streamer.subscribe_quote_alerts()
-    assert caught.group_contains(TastytradeError, match="before other subscriptions")
+            order = MarketOrder(legs=[put.build_leg(1, OrderAction.BUY_TO_OPEN)])
+            await own.place_order(session, order, dry_run=False)
+            async with asyncio.timeout(20):
+                async for each in streamer.listen(PlacedOrder):
+                    if each.status is OrderStatus.FILLED:
+                        return
 
+    async def until_cut() -> None:
+        async with AlertStreamer(session) as streamer:
+            await streamer.subscribe_accounts([own])
+            relay.cut()
+            async for _ in streamer.listen(PlacedOrder):
+                pass
 
-async def test_a_broken_connection_is_made_again(sdk_session: Any, account: str) -> None:
-    """Both streamers break; opened again with the same session, they go on."""
-    own = await Account.get(sdk_session, account)
-    for attempt in range(2):
-        with contextlib.suppress(ExceptionGroup):
-            async with DXLinkStreamer(sdk_session) as quotes, AlertStreamer(sdk_session) as alerts:
-                await quotes.subscribe(Quote, ["SPY"])
-                await alerts.subscribe_accounts([own])
-                assert (await first(quotes, Quote)).event_symbol == "SPY"
-                share = (await Equity.get(sdk_session, "F")).build_leg(1, OrderAction.BUY_TO_OPEN)
-                order = LimitOrder(legs=[share], price=Decimal(-2))
-                placed = (await own.place_order(sdk_session, order, dry_run=False)).order
-                assert (await alert(alerts, PlacedOrder, lambda each: True)).id == placed.id
-                if attempt == 0:
-                    await quotes._websocket.close()
-                    await asyncio.sleep(PATIENCE)
-                    raise AssertionError("the break was not noticed")
-                return
-    raise AssertionError("the second connection did not work either")
+    await filled()
+    with pytest.raises(BaseExceptionGroup):
+        await asyncio.wait_for(until_cut(), 20)
+    await filled()
