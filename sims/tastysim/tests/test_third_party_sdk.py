@@ -14,15 +14,19 @@ sdk: Any = pytest.importorskip("tastytrade")
 
 from tastytrade import Account  # noqa: E402
 from tastytrade.instruments import (  # noqa: E402
+    Cryptocurrency,
+    Equity,
     NestedOptionChain,
     Option,
 )
 from tastytrade.order import (  # noqa: E402
     LimitOrder,
     MarketOrder,
+    NotionalOrder,
     OCOOrder,
     OrderAction,
     OrderStatus,
+    OrderTimeInForce,
     OTOCOOrder,
     StopOrder,
 )
@@ -119,3 +123,23 @@ async def test_complex_orders(sdk_session: Any, own: Any) -> None:
     assert [each.id for each in history] == [second.id, placed.id]
     assert {each.status for each in history[0].orders} == {OrderStatus.FILLED, OrderStatus.CANCELLED}
     assert len(await own.get_live_complex_orders(sdk_session)) == 2
+
+
+async def test_notional_orders(sdk_session: Any, own: Any) -> None:
+    """Ten dollars' worth of a share, dry and for real; coins are refused."""
+    share = (await Equity.get(sdk_session, "AAPL")).build_leg(None, OrderAction.BUY_TO_OPEN)
+    order = NotionalOrder(legs=[share], value=Decimal(-10), time_in_force=OrderTimeInForce.GTC)
+    assert (await own.place_order(sdk_session, order)).order.value == -10
+    placed = (await own.place_order(sdk_session, order, dry_run=False)).order
+
+    async def filled() -> bool:
+        return (await own.get_order(sdk_session, placed.id)).status is OrderStatus.FILLED
+
+    await eventually(filled)
+    (position,) = await own.get_positions(sdk_session)
+    assert 0 < position.quantity < 1
+    assert (await own.get_order(sdk_session, placed.id)).average_fill_price() == position.average_open_price
+    coin = (await Cryptocurrency.get(sdk_session, "ETH/USD")).build_leg(None, OrderAction.BUY_TO_OPEN)
+    bought = NotionalOrder(legs=[coin], value=Decimal(-100), time_in_force=OrderTimeInForce.IOC)
+    with pytest.raises(TastytradeError, match="instrument_validation_failed"):
+        await own.place_order(sdk_session, bought)

@@ -246,6 +246,36 @@ async def test_what_follows_the_market_is_not_traded(client: TastyClient, accoun
             await client.transport.send("POST", f"/accounts/{account}/orders/dry-run", body)
 
 
+async def test_money_buys_a_fraction_of_a_share(client: TastyClient, account: str) -> None:
+    """The value decides how much; position, transaction and cash agree to the cent; the fraction can be sold again."""
+    leg = NewLeg(symbol="AAPL", action="Buy to Open", instrument_type="Equity")
+    order = NewOrder(legs=(leg,), order_type="Notional Market", value=Decimal(-1000), time_in_force="GTC")
+    preview = await client.preview(account, order)
+    assert preview.order.value == -1000
+    assert preview.buying_power_effect is not None
+    assert preview.buying_power_effect.change_in_buying_power < 0
+    placed = await client.submit(account, order)
+
+    async def filled(order_id: int) -> bool:
+        return (await client.order(account, order_id)).status is OrderStatus.FILLED
+
+    await eventually(lambda: filled(placed.id))
+    (position,) = await client.positions(account)
+    assert 0 < position.signed_amount % 1 < 1
+    (trade, _) = await client.transactions(account)
+    assert trade.quantity == position.quantity
+    assert abs(trade.value + 1000) < 20
+    assert (await client.balance(account)).cash_balance == 100_000 + trade.net_value
+    back = NewLeg(symbol="AAPL", action="Sell to Close", quantity=position.signed_amount, instrument_type="Equity")
+    sold = await client.submit(account, NewOrder(legs=(back,), order_type="Market"))
+    await eventually(lambda: filled(sold.id))
+    assert await client.positions(account) == []
+    for value, says in (("-1", "notional_value_too_small"), ("1000", "cant_buy_for_credit")):
+        wrong = NewOrder(legs=(leg,), order_type="Notional Market", value=Decimal(value))
+        with pytest.raises(RejectedError, match=says):
+            await client.preview(account, wrong)
+
+
 async def test_a_pair_waits_for_its_ratio(client: TastyClient, account: str) -> None:
     """Its threshold may be changed until it is reached; then both orders work."""
     parts = (share("KO"), share("PEP", "Sell to Open"))

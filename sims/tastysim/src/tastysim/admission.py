@@ -12,7 +12,7 @@ from optionmath.ticks import TickBand, TickGrid, net_price_grid
 from tastysim import requirements, valuation
 from tastysim.checks import read_order
 from tastysim.market import Market
-from tastysim.orders import SIGNS, Order, preflight
+from tastysim.orders import SIGNS, Order, Quantity, preflight
 from tastysim.rules import read_rule
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _affordable(broker: Broker, order: Order) -> None:
         raise preflight("margin_check_failed", "Your account has insufficient buying power.")
 
 
-def _held(broker: Broker, symbol: str) -> int:
+def _held(broker: Broker, symbol: str) -> Quantity:
     return broker.positions.get(symbol, (0, Decimal(0)))[0]
 
 

@@ -18,7 +18,7 @@ from tastysim.contracts import Contracts
 from tastysim.fees import Costs, calculation, fill_costs
 from tastysim.fills import FillDesk
 from tastysim.market import Market
-from tastysim.orders import WORKING, ComplexOrder, Order, Refusal, invalid, stamp
+from tastysim.orders import WORKING, ComplexOrder, Order, Quantity, Refusal, invalid, magnitude, stamp
 from tastysim.positions import Holdings, event
 from tastysim.rules import may_route, must_cancel
 from tastysim.shapes import balance, position
@@ -77,7 +77,7 @@ class Broker:
         self.holdings.cash = amount
 
     @property
-    def positions(self) -> dict[str, tuple[int, Decimal]]:
+    def positions(self) -> dict[str, tuple[Quantity, Decimal]]:
         """Signed quantity and average price by symbol."""
         return self.holdings.positions
 
@@ -91,7 +91,7 @@ class Broker:
         """$ gained today by symbol, and the `day`."""
         return self.holdings.realized
 
-    def quantities(self) -> dict[str, int]:
+    def quantities(self) -> dict[str, Quantity]:
         """Signed quantity by symbol."""
         return {symbol: quantity for symbol, (quantity, _) in self.positions.items()}
 
@@ -373,12 +373,13 @@ class Broker:
         prices = self._leg_prices(order, net)
         for number, ((symbol, quantity), leg, each) in enumerate(zip(order.unit_legs, order.legs, prices, strict=True)):
             fill = {
-                "fill-id": f"{order.id}-{number}" + (f"-{count}" if count else ""), "quantity": abs(quantity) * units,
+                "fill-id": f"{order.id}-{number}" + (f"-{count}" if count else ""),
+                "quantity": magnitude(quantity) * units,
                 "fill-price": str(each), "filled-at": stamp(now), "symbol": symbol, "destination-venue": "SIM",
                 "ext-group-fill-id": f"{order.id}-{count}", "ext-exec-id": f"{order.id}-{number}-{count}",
             }  # fmt: skip
-            before = order.filled_units * abs(quantity)
-            costs = fill_costs(self.terms.fees, leg, abs(quantity) * units, each, before)
+            before = order.filled_units * magnitude(quantity)
+            costs = fill_costs(self.terms.fees, leg, magnitude(quantity) * units, each, before)
             self.move(symbol, quantity * units, each, now)
             transactions.append(trade(self.store.next_transaction_id(), order, leg, fill, costs, now))
             order.fills.append(fill)
@@ -394,7 +395,7 @@ class Broker:
         """Whether what an order closes is still there."""
         legs = zip(order.unit_legs, order.legs, strict=True)
         return all(
-            self.positions.get(symbol, (0, Decimal(0)))[0] * (-1 if quantity > 0 else 1) >= abs(quantity) * units
+            self.positions.get(symbol, (0, Decimal(0)))[0] * (-1 if quantity > 0 else 1) >= magnitude(quantity) * units
             for (symbol, quantity), leg in legs if leg["action"].endswith("Close")
         )  # fmt: skip
 
@@ -426,7 +427,7 @@ class Broker:
         self._deposit(amount, now)
         self.tell_account(None)
 
-    def move(self, symbol: str, quantity: int, price: Decimal, now: datetime) -> None:
+    def move(self, symbol: str, quantity: Quantity, price: Decimal, now: datetime) -> None:
         """Change a position by a signed quantity at a price; what that closes is realized."""
         self.holdings.move(symbol, quantity, price, self.multiplier(symbol), now)
 
@@ -451,12 +452,13 @@ class Broker:
 
     def keep(self, what: str, order: Order, transactions: Iterable[dict[str, Any]] = ()) -> None:
         """Write the account, the order and the event in one transaction."""
+        row = order.as_row()
         event = {
             "what": what, "order-id": order.id, "external-identifier": order.external_identifier,
             "status": order.status, "account-number": self.account, "at-ms": order.updated_ms,
-            "price": str(order.price), "legs": order.legs, "fills": order.fills,
+            "price": str(order.price), "legs": row["legs"], "fills": row["fills"],
         }  # fmt: skip
-        self.write(transactions, orders=[order.as_row()], events=[event])
+        self.write(transactions, orders=[row], events=[event])
 
     def write(self, transactions: Iterable[dict[str, Any]], **rows: Any) -> None:
         """Write the account and what belongs with it in one transaction."""

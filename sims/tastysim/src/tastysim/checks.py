@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import date, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_DOWN, Decimal, InvalidOperation
 from typing import Any
 
 from tastysim.market import Market
-from tastysim.orders import SIGNS, TIMES_IN_FORCE, TYPES, Order, Refusal, invalid, preflight, stamp
+from tastysim.orders import SIGNS, TIMES_IN_FORCE, TYPES, Order, Refusal, invalid, preflight, stamp, whole_or_exact
 
 KINDS = (
     "Equity", "Equity Option", "Cryptocurrency", "Event Contract", "Fixed Income Security", "Future", "Future Option",
@@ -17,6 +17,8 @@ KINDS = (
 """Kinds of instruments that the interface knows; only the first two are traded here."""
 NOT_SHARES = ("Index", "Future", "Cryptocurrency")
 """What a market lists beside shares: it has a price, and nobody can buy it as a share."""
+SHARE_DECIMALS, NOTIONAL_LEAST = 5, 5
+"""Decimals of a fraction of a share; $ of the smallest notional order."""
 _PRICED, _TRIGGERED = ("Limit", "Stop Limit"), ("Stop", "Stop Limit")
 
 
@@ -35,9 +37,7 @@ def read_order(market: Market, account: str, body: Any, now: datetime, held: Col
         raise invalid("order-type", "does not have a valid value")
     if force not in TIMES_IN_FORCE:
         raise invalid("time-in-force", "does not have a valid value")
-    if kind == "Notional Market":
-        raise preflight("instrument_validation_failed", "No instrument here is eligible for fractional quantities.")
-    checked = [_leg(market, leg, held) for leg in legs]
+    checked = [_leg(market, leg, held, kind) for leg in legs]
     underlyings = {underlying_of(market, leg["symbol"]) for leg in checked}
     if len({leg["symbol"] for leg in checked}) < len(checked) or len(underlyings) > 1:
         raise preflight("invalid_legs", "Legs have distinct symbols of one underlying.")
@@ -47,11 +47,12 @@ def read_order(market: Market, account: str, body: Any, now: datetime, held: Col
         preflight_id=None if body.get("preflight-id") is None else str(body["preflight-id"]),
     )  # fmt: skip
     _priced(order, body)
+    _valued(market, order, body)
     _timed(order, body, now.date())
     return order
 
 
-def _leg(market: Market, leg: Any, held: Collection[str]) -> dict[str, Any]:
+def _leg(market: Market, leg: Any, held: Collection[str], order_type: str) -> dict[str, Any]:
     if not isinstance(leg, dict):
         raise invalid("legs", "is not an object")
     symbol, kind = str(leg.get("symbol", "")), leg.get("instrument-type", "Equity Option")
@@ -66,9 +67,51 @@ def _leg(market: Market, leg: Any, held: Collection[str]) -> dict[str, Any]:
     if kind not in ("Equity Option", "Equity") or not listed:
         raise preflight("instrument_validation_failed", f"Instrument {symbol!r} is not active.")
     quantity = _decimal(leg.get("quantity"), "legs.quantity")
-    if str(leg.get("action")) not in SIGNS or quantity is None or quantity <= 0 or quantity != int(quantity):
+    if order_type == "Notional Market":
+        quantity = _of_notional(quantity, kind)
+    if leg.get("action") not in SIGNS or quantity is None or quantity <= 0:
         raise invalid("legs", "action or quantity")
-    return {"symbol": symbol, "action": leg["action"], "quantity": int(quantity), "instrument-type": kind}
+    if quantity != int(quantity) and (kind != "Equity" or order_type not in ("Market", "Notional Market")):
+        raise invalid("legs.quantity", "is not whole: fractions are of shares, and of market orders")
+    if round(quantity, SHARE_DECIMALS) != quantity:
+        raise invalid("legs.quantity", f"has more than {SHARE_DECIMALS} decimals")
+    return {
+        "symbol": symbol, "action": leg["action"], "quantity": whole_or_exact(quantity), "instrument-type": kind,
+    }  # fmt: skip
+
+
+def _of_notional(quantity: Decimal | None, kind: str) -> Decimal:
+    """A placeholder: how many shares the value makes is known once the market is asked."""
+    if quantity is not None:
+        raise invalid("legs.quantity", "is not part of a notional order")
+    if kind != "Equity":
+        raise preflight("instrument_validation_failed", "Only shares are eligible for notional orders.")
+    return Decimal(1)
+
+
+def _valued(market: Market, order: Order, body: dict[str, Any]) -> None:
+    """Let the value of a notional order decide how many shares it is for, at what the market asks or bids now."""
+    value = _decimal(body.get("value"), "value")
+    if order.order_type != "Notional Market":
+        return
+    if len(order.legs) > 1:
+        raise preflight("market_orders_single_leg", "Market orders have one leg.")
+    if value is None:
+        raise invalid("value", "is missing")
+    leg, debit = order.legs[0], body.get("value-effect") == "Debit"
+    buys = SIGNS[leg["action"]] > 0
+    if buys is not debit:
+        code = ("cant_sell_for_debit", "cant_buy_for_credit")[buys]
+        raise preflight(code, f"You cannot {'buy for a credit' if buys else 'sell for a debit'}.")
+    if abs(value) < NOTIONAL_LEAST:
+        raise preflight("notional_value_too_small", f"A notional order is for at least ${NOTIONAL_LEAST}.")
+    bid, ask = market.spot_quote(market.index_of(leg["symbol"]) or 0)
+    price = Decimal(str(ask if buys else bid))
+    if not price.is_finite() or price <= 0:
+        raise preflight("instrument_validation_failed", f"Instrument {leg['symbol']!r} has no price.")
+    step = Decimal(1).scaleb(-SHARE_DECIMALS)
+    leg["quantity"] = whole_or_exact((abs(value) / price).quantize(step, ROUND_DOWN))
+    order.value = -abs(value) if debit else abs(value)
 
 
 def _priced(order: Order, body: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tastysim import valuation
 from tastysim.corporate_events import Dividend, Split
 from tastysim.expirations import announce
+from tastysim.orders import Quantity, magnitude
 from tastysim.positions import event
 from tastysim.transactions import Row, delivery, money
 
@@ -84,7 +85,7 @@ def _option(broker: Broker, symbol: str, its: Split) -> tuple[str, int, Decimal]
     quantity, average = broker.positions[symbol]
     old = broker.contracts.of(symbol)
     new, each = broker.contracts.split(symbol, its)
-    return new.symbol, quantity * each, average * old.multiplier / (new.multiplier * each)
+    return new.symbol, int(quantity) * each, average * old.multiplier / (new.multiplier * each)
 
 
 def _cash_in_lieu(broker: Broker, its: Split, fraction: Decimal, now: datetime) -> Row:
@@ -95,7 +96,7 @@ def _cash_in_lieu(broker: Broker, its: Split, fraction: Decimal, now: datetime) 
                  symbol=its.symbol, underlying_symbol=its.symbol, instrument_type="Equity")  # fmt: skip
 
 
-def _rows(broker: Broker, its: Split, old: tuple[str, int], new: tuple[str, int], now: datetime) -> list[Row]:
+def _rows(broker: Broker, its: Split, old: tuple[str, Quantity], new: tuple[str, Quantity], now: datetime) -> list[Row]:
     sub_kind = "Forward Split" if its.new > its.old else "Reverse Split"
     found = []
     for (symbol, quantity), word in ((old, "Removal"), (new, "Receipt")):
@@ -103,7 +104,7 @@ def _rows(broker: Broker, its: Split, old: tuple[str, int], new: tuple[str, int]
         buys = (quantity > 0) == opens
         found.append(
             delivery(broker.store.next_transaction_id(), broker.account, sub_kind,
-                     f"{word} of {abs(quantity)} {symbol} due to {sub_kind.lower()}", symbol, its.symbol,
-                     abs(quantity), now, action=f"{'Buy' if buys else 'Sell'} to {'Open' if opens else 'Close'}")
+                     f"{word} of {magnitude(quantity)} {symbol} due to {sub_kind.lower()}", symbol, its.symbol,
+                     magnitude(quantity), now, action=f"{'Buy' if buys else 'Sell'} to {'Open' if opens else 'Close'}")
         )  # fmt: skip
     return found

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tastysim import valuation
 from tastysim.contracts import Contract
 from tastysim.fees import Costs
-from tastysim.orders import Order, Refusal, preflight
+from tastysim.orders import Order, Refusal, magnitude, preflight
 from tastysim.positions import event
 from tastysim.shapes import balance, position
 from tastysim.transactions import Row, delivery
@@ -41,7 +41,8 @@ def expire(broker: Broker, at: datetime, price: Price) -> None:
         by_name[contract.underlying].append(contract)
     for _, contracts in sorted(by_name.items()):
         for contract in sorted(contracts, key=lambda each: (each.ends_at, each.symbol)):
-            settle(broker, contract, broker.positions[contract.symbol][0], contract.ends_at, price(contract), "expired")
+            count = int(broker.positions[contract.symbol][0])
+            settle(broker, contract, count, contract.ends_at, price(contract), "expired")
 
 
 def _over(broker: Broker, order: Order, at: datetime) -> bool:
@@ -96,7 +97,7 @@ def _shares(broker: Broker, contract: Contract, quantity: int, at: datetime, pri
     due = contract.option.strike * contract.multiplier - fraction * price
     each = due / whole if whole else ZERO
     rows: list[Row] = []
-    held = broker.positions.get(contract.underlying, (0, ZERO))[0]
+    held = int(broker.positions.get(contract.underlying, (0, ZERO))[0])
     closing = min(abs(held), abs(signed)) * (1 if signed > 0 else -1) if held * signed < 0 else 0
     total, left = (-due * quantity * (1 if contract.is_call else -1)).quantize(CENT), abs(signed)
     for part, form in ((closing, "Close"), (signed - closing, "Open")):
@@ -151,7 +152,7 @@ def drop_orphans(broker: Broker, contract: Contract, now: datetime) -> None:
             continue
         for (symbol, quantity), leg in zip(order.unit_legs, order.legs, strict=True):
             left = broker.positions.get(symbol, (0, ZERO))[0] * (-1 if quantity > 0 else 1)
-            wanted = abs(quantity) * (order.units - order.filled_units)
+            wanted = magnitude(quantity) * (order.units - order.filled_units)
             if leg["action"].endswith("Close") and left < wanted:
                 broker.end(order, "Cancelled", now, "The position has been exercised or assigned")
                 break

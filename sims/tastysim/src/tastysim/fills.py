@@ -23,7 +23,7 @@ from strategies.fill_model import fill_rate, price_share
 from tastysim import valuation
 from tastysim.behaviour import Behaviour, FillKind
 from tastysim.market import Market
-from tastysim.orders import Order, invalid
+from tastysim.orders import Order, Quantity, invalid, magnitude
 
 CENT = Decimal("0.01")
 _BOOK_LEAST, _BOOK_ALONG, _BOOK_SECONDS = 0.01, 0.15, 0.25
@@ -35,7 +35,7 @@ _SIZE_OF_SHARES = 400.0
 class LegQuote:
     """One leg of one unit and the book it meets."""
 
-    quantity: int
+    quantity: Quantity
     """Signed contracts or shares of one unit; > 0 buys."""
     weight: Decimal
     """$ of net price for $1 of its price."""
@@ -105,7 +105,11 @@ def shown(legs: Sequence[LegQuote]) -> int:
     """Units that the shown sizes let trade, at least one."""
     sizes = [leg.ask_size if leg.quantity > 0 else leg.bid_size for leg in legs]
     return max(
-        1, min(int(s // abs(leg.quantity)) if math.isfinite(s) else 1 for s, leg in zip(sizes, legs, strict=True))
+        1,
+        min(
+            int(s // float(magnitude(leg.quantity))) if math.isfinite(s) else 1
+            for s, leg in zip(sizes, legs, strict=True)
+        ),
     )
 
 

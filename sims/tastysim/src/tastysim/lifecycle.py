@@ -149,7 +149,7 @@ class Lifecycle:
                 share, why = rules.parity_share, "assigned at parity"
             else:
                 continue
-            count = sum(drawn(rules.seed, broker.account, symbol, day, n) < share for n in range(-quantity))
+            count = sum(drawn(rules.seed, broker.account, symbol, day, n) < share for n in range(-int(quantity)))
             if count:
                 expirations.assign(broker, symbol, count, at, why)
 

@@ -14,7 +14,9 @@ TERMINAL = frozenset({"Filled", "Cancelled", "Expired", "Rejected", "Removed", "
 SIGNS = {"Buy to Open": 1, "Buy to Close": 1, "Sell to Open": -1, "Sell to Close": -1}
 TYPES = ("Limit", "Market", "Marketable Limit", "Stop", "Stop Limit", "Notional Market")
 TIMES_IN_FORCE = ("Day", "GTC", "GTD", "Ext", "GTC Ext", "Ext Overnight", "GTC Ext Overnight", "IOC")
-_DECIMALS = ("price", "stop_trigger")
+_DECIMALS = ("price", "stop_trigger", "value")
+Quantity = int | Decimal
+"""Contracts or shares: an int when whole, a Decimal for a fraction of a share."""
 
 
 class Refusal(Exception):
@@ -41,9 +43,37 @@ def stamp(now: datetime) -> str:
     return now.astimezone(UTC).isoformat(timespec="milliseconds")
 
 
+def magnitude(quantity: Quantity) -> Quantity:
+    """Without its sign."""
+    return -quantity if quantity < 0 else quantity
+
+
+def whole_or_exact(quantity: Quantity) -> Quantity:
+    """An int for a whole number of shares, whatever it was made of."""
+    return int(quantity) if quantity == int(quantity) else quantity
+
+
+def quantity_text(quantity: Quantity) -> str:
+    """With at least one decimal place, as transactions and reports show it."""
+    return f"{quantity}.0" if isinstance(quantity, int) else str(quantity)
+
+
+def _exact(rows: list[dict[str, Any]], *, disk: bool) -> list[dict[str, Any]]:
+    """Legs or fills with fractions as text for the disk and the wire, or as Decimals again."""
+    kinds = Decimal if disk else str
+    return [
+        row | {"quantity": str(row["quantity"]) if disk else Decimal(row["quantity"])}
+        if isinstance(row["quantity"], kinds) else row
+        for row in rows
+    ]  # fmt: skip
+
+
 @dataclass(slots=True)
 class Order:
-    """One order. price: net $ per share of one unit, credit positive. Quantities are contracts or shares of a leg."""
+    """One order. price: net $ per share of one unit, credit positive. Quantities are contracts or shares of a leg.
+
+    An order of a fraction of a share is one unit. value: $ of a notional order, paid negative.
+    """
 
     id: int
     account: str
@@ -75,6 +105,7 @@ class Order:
     rule: dict[str, Any] | None = None
     """When to route and cancel it by itself, in the shape of the interface."""
     warnings: list[dict[str, str]] = field(default_factory=list)
+    value: Decimal | None = None
     behavior: str | None = None
     """How it fills, where orders may say so; not part of the interface."""
     wall: float = 0.0
@@ -83,13 +114,22 @@ class Order:
     @property
     def units(self) -> int:
         """Size: the greatest common divisor of the legs' quantities."""
-        return math.gcd(*(int(leg["quantity"]) for leg in self.legs))
+        quantities = [leg["quantity"] for leg in self.legs]
+        return math.gcd(*quantities) if all(isinstance(each, int) for each in quantities) else 1
 
     @property
-    def unit_legs(self) -> list[tuple[str, int]]:
+    def unit_legs(self) -> list[tuple[str, Quantity]]:
         """Symbols and signed quantities of one unit."""
         units = self.units
-        return [(leg["symbol"], SIGNS[leg["action"]] * leg["quantity"] // units) for leg in self.legs]
+        return [
+            (leg["symbol"], SIGNS[leg["action"]] * (leg["quantity"] // units if units > 1 else leg["quantity"]))
+            for leg in self.legs
+        ]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether no leg is for a fraction of a share."""
+        return all(isinstance(leg["quantity"], int) for leg in self.legs)
 
     @property
     def filled_units(self) -> int:
@@ -125,6 +165,7 @@ class Order:
     def as_row(self) -> dict[str, Any]:
         """For the disk."""
         found = {each.name: getattr(self, each.name) for each in fields(self)}
+        found |= {name: _exact(found[name], disk=True) for name in ("legs", "fills")}
         return found | {name: None if found[name] is None else str(found[name]) for name in _DECIMALS}
 
     @classmethod
@@ -135,6 +176,7 @@ class Order:
         for name in _DECIMALS:
             if kept.get(name) is not None:
                 kept[name] = Decimal(kept[name])
+        kept |= {name: _exact(kept[name], disk=False) for name in ("legs", "fills") if name in kept}
         found = cls(**kept)
         found.underlying = found.underlying or found.legs[0]["symbol"][:6].rstrip()
         for leg in found.legs:
@@ -146,7 +188,8 @@ class Order:
         open_ended = self.status == "Live" or self.status in ("Received", "Contingent")
         found: dict[str, Any] = {
             "account-number": self.account, "time-in-force": self.time_in_force, "order-type": self.order_type,
-            "size": self.units, "underlying-symbol": self.underlying, "underlying-instrument-type": "Equity",
+            "size": self.units if self.is_whole else str(self.legs[0]["quantity"]),
+            "underlying-symbol": self.underlying, "underlying-instrument-type": "Equity",
             "status": self.status, "cancellable": open_ended, "editable": open_ended, "edited": self.edited,
             "received-at": self.received_at, "updated-at": self.updated_ms, "leg-count": len(self.legs),
             "legs": [self._leg(leg) for leg in self.legs],
@@ -155,6 +198,8 @@ class Order:
             found |= {"id": self.id, "global-request-id": f"{self.id:032x}", "ext-client-order-id": f"sim-{self.id}"}
         if self.price is not None:
             found |= {"price": str(abs(self.price)), "price-effect": "Debit" if self.price < 0 else "Credit"}
+        if self.value is not None:
+            found |= {"value": str(abs(self.value)), "value-effect": "Debit" if self.value < 0 else "Credit"}
         optional = {
             "external-identifier": self.external_identifier, "replaces-order-id": self.replaces,
             "replacing-order-id": self.replacing, "source": self.source, "preflight-id": self.preflight_id,
@@ -168,10 +213,14 @@ class Order:
     def _leg(self, leg: dict[str, Any]) -> dict[str, Any]:
         fills = [fill for fill in self.fills if fill["symbol"] == leg["symbol"]]
         remaining = leg["quantity"] - sum(each["quantity"] for each in fills)
+        whole = self.is_whole
         return {
             "instrument-type": leg["instrument-type"], "symbol": leg["symbol"], "action": leg["action"],
-            "quantity": leg["quantity"], "remaining-quantity": remaining,
-            "fills": [{name: value for name, value in fill.items() if name != "symbol"} for fill in fills],
+            "quantity": leg["quantity"] if whole else str(leg["quantity"]),
+            "remaining-quantity": remaining if whole else str(remaining),
+            "fills": [
+                {name: value for name, value in fill.items() if name != "symbol"} for fill in _exact(fills, disk=True)
+            ],
         }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from tastysim.orders import stamp
+from tastysim.orders import Quantity, magnitude, stamp, whole_or_exact
 
 ZERO = Decimal(0)
 
@@ -19,7 +19,7 @@ class Holdings:
     """Cash in $; positions by symbol: signed quantity and average price, $ per share."""
 
     cash: Decimal
-    positions: dict[str, tuple[int, Decimal]] = field(default_factory=dict)
+    positions: dict[str, tuple[Quantity, Decimal]] = field(default_factory=dict)
     times: dict[str, list[str]] = field(default_factory=dict)
     """When a position was opened and last changed."""
     realized: dict[str, str] = field(default_factory=dict)
@@ -41,7 +41,10 @@ class Holdings:
         positions = json.loads(kept("positions") or "{}")
         return cls(
             Decimal(kept("cash") or cash),
-            {symbol: (quantity, Decimal(average)) for symbol, (quantity, average) in positions.items()},
+            {
+                symbol: (quantity if isinstance(quantity, int) else Decimal(quantity), Decimal(average))
+                for symbol, (quantity, average) in positions.items()
+            },
             json.loads(kept("times") or "{}"), json.loads(kept("realized") or "{}"),
             json.loads(kept("closes") or "{}"), Decimal(kept("unsettled") or 0), json.loads(kept("interest") or "{}"),
             json.loads(kept("dividends") or "{}"),
@@ -51,19 +54,22 @@ class Holdings:
         """For the disk, by name."""
         return {
             "cash": str(self.cash), "times": json.dumps(self.times), "realized": json.dumps(self.realized),
-            "positions": json.dumps({key: [count, str(average)] for key, (count, average) in self.positions.items()}),
+            "positions": json.dumps({
+                key: [count if isinstance(count, int) else str(count), str(average)]
+                for key, (count, average) in self.positions.items()
+            }),
             "closes": json.dumps(self.closes), "unsettled": str(self.unsettled), "interest": json.dumps(self.interest),
             "dividends": json.dumps(self.dividends),
         }  # fmt: skip
 
-    def move(self, symbol: str, quantity: int, price: Decimal, multiplier: Decimal, now: datetime) -> None:
+    def move(self, symbol: str, quantity: Quantity, price: Decimal, multiplier: Decimal, now: datetime) -> None:
         """Change a position by a signed quantity at a price; what that closes is realized.
 
         What adds to a position moves its average price; what turns it begins a new one at the price.
         """
         held, average = self.positions.get(symbol, (0, ZERO))
-        after, at = held + quantity, stamp(now)
-        closed = min(abs(held), abs(quantity)) if (held > 0) != (quantity > 0) else 0
+        after, at = whole_or_exact(held + quantity), stamp(now)
+        closed = min(magnitude(held), magnitude(quantity)) if (held > 0) != (quantity > 0) else 0
         gain = (price - average) * closed * (1 if held > 0 else -1) * multiplier
         if closed:
             self.realized[symbol] = str(Decimal(self.realized.get(symbol, "0")) + gain)
@@ -73,7 +79,7 @@ class Holdings:
             self.positions.pop(symbol, None)
             return
         if held == 0 or (held > 0) == (quantity > 0):
-            average = (average * abs(held) + price * abs(quantity)) / abs(after)
+            average = (average * magnitude(held) + price * magnitude(quantity)) / magnitude(after)
         elif (held > 0) != (after > 0):
             average = price
         self.positions[symbol] = (after, average)
@@ -84,7 +90,7 @@ class Holdings:
         del self.positions[symbol]
         held, other = self.positions.get(to, (0, ZERO))
         if held + quantity:
-            mean = (other * abs(held) + average * abs(quantity)) / (abs(held) + abs(quantity))
+            mean = (other * magnitude(held) + average * magnitude(quantity)) / (magnitude(held) + magnitude(quantity))
             self.positions[to] = (held + quantity, mean)
         else:
             self.positions.pop(to, None)

@@ -26,7 +26,7 @@ from optionmath.margin import (
     requirement,
 )
 from tastysim import valuation
-from tastysim.orders import SIGNS, Order
+from tastysim.orders import SIGNS, Order, Quantity, whole_or_exact
 
 if TYPE_CHECKING:
     from tastysim.broker import Broker
@@ -35,7 +35,7 @@ ZERO = Decimal(0)
 EQUITY_RATE, NAKED_RATE, NAKED_LEAST = Decimal("0.5"), Decimal("0.2"), Decimal("0.1")
 """Of the value of shares, to open; of the underlying's price for a naked option, and at least."""
 LEVELS = ("Long Only", "Covered And Cash Secured", "Defined Risk Spreads", "No Restrictions")
-Held = Mapping[str, int]
+Held = Mapping[str, Quantity]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +43,28 @@ class NameMargin:
     """What the positions of one underlying need. shares: held, short negative; price: $ per share."""
 
     found: MarginRequirement
-    shares: int
+    shares: Quantity
     price: Decimal
+
+    @property
+    def part(self) -> Decimal:
+        """$ that the fraction of a share beside the whole ones needs: it is in no strategy."""
+        return EQUITY_RATE * abs(Decimal(self.shares) - int(self.shares)) * self.price
+
+    @property
+    def deposit(self) -> Decimal:
+        """$ to put down for everything."""
+        return self.found.deposit + self.part
 
     @property
     def required(self) -> Decimal:
         """As the interface reports it."""
-        return sum((gross(group, self.price) for group in self.found.groups), ZERO)
+        return sum((gross(group, self.price) for group in self.found.groups), self.part)
 
     @property
     def tied_up(self) -> Decimal:
         """Part of net liquidating value that buys nothing else."""
-        return self.found.buying_power_used
+        return self.found.buying_power_used + self.part
 
 
 def gross(group: MarginGroup, price: Decimal) -> Decimal:
@@ -100,15 +110,15 @@ def of_name(broker: Broker, name: str, held: Held, phase: Phase = Phase.INITIAL)
     return cache.found[key]
 
 
-def _of_name(broker: Broker, name: str, its: tuple[tuple[str, int], ...], phase: Phase) -> NameMargin:
-    options = [_option(broker, symbol, count) for symbol, count in its if valuation.is_option(symbol)]
-    shares = sum(int(count) for symbol, count in its if not valuation.is_option(symbol))
+def _of_name(broker: Broker, name: str, its: tuple[tuple[str, Quantity], ...], phase: Phase) -> NameMargin:
+    options = [_option(broker, symbol, int(count)) for symbol, count in its if valuation.is_option(symbol)]
+    shares = whole_or_exact(sum((count for symbol, count in its if not valuation.is_option(symbol)), Decimal(0)))
     price = valuation.mark(broker.market, name)
     house = broker.terms.house
     kind = UnderlyingKind.NARROW_INDEX if name in CASH_INDEX_ROOTS else UnderlyingKind.EQUITY
     kind = UnderlyingKind.BROAD_INDEX if name in house.broad_funds else kind
     underlying = Underlying(price, kind, house.leverage.get(name, Decimal(1)))
-    found = requirement(options, underlying, shares=shares, rules=rules_of(broker, phase))
+    found = requirement(options, underlying, shares=int(shares), rules=rules_of(broker, phase))
     return NameMargin(found, shares, price)
 
 
@@ -126,7 +136,7 @@ def by_underlying(broker: Broker, held: Held, phase: Phase = Phase.INITIAL) -> d
     return {name: of_name(broker, name, held, phase) for name in sorted(names)}
 
 
-def with_order(held: Held, order: Order) -> dict[str, int]:
+def with_order(held: Held, order: Order) -> dict[str, Quantity]:
     """What would be held after an order."""
     found = dict(held)
     for leg in order.legs:
@@ -141,7 +151,7 @@ def buying_power_effect(broker: Broker, order: Order) -> dict[str, Any]:
     alone = of_name(broker, name, with_order({}, order))
     received = _expected(broker, order) * valuation.scale(order) * order.units
     shares = (after.shares - before.shares) * after.price
-    change = received + shares - broker.order_costs(order).total - (after.found.deposit - before.found.deposit)
+    change = received + shares - broker.order_costs(order).total - (after.deposit - before.deposit)
     power = broker.buying_power()
     return {
         **signed("change-in-margin-requirement", before.required - after.required),
@@ -166,7 +176,7 @@ def _expected(broker: Broker, order: Order) -> Decimal:
     return price
 
 
-def needed_level(groups: Iterable[MarginGroup], shares: int, cash: Decimal) -> str:
+def needed_level(groups: Iterable[MarginGroup], shares: Quantity, cash: Decimal) -> str:
     """The least options level at which positions may be held; $ of cash secure short puts."""
     need, secured = 0, ZERO
     for group in groups:

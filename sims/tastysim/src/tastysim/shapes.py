@@ -144,7 +144,8 @@ def position(broker: Broker, symbol: str, *, marks: bool = True) -> dict[str, An
     found = {
         "account-number": broker.account, "symbol": symbol,
         "instrument-type": "Equity Option" if valuation.is_option(symbol) else "Equity",
-        "underlying-symbol": broker.underlying_of(symbol), "quantity": abs(quantity),
+        "underlying-symbol": broker.underlying_of(symbol),
+        "quantity": abs(quantity) if isinstance(quantity, int) else str(abs(quantity)),
         "quantity-direction": "Long" if quantity > 0 else "Short" if quantity < 0 else "Zero",
         "close-price": close or str(mark), "average-open-price": str(average), "multiplier": int(times),
         "average-yearly-market-close-price": str(average),

@@ -9,7 +9,7 @@ from typing import Any
 from optionmath.sessions import market_date
 from tastysim import valuation
 from tastysim.fees import Costs, plain
-from tastysim.orders import SIGNS, Order, stamp
+from tastysim.orders import SIGNS, Order, Quantity, quantity_text, stamp
 
 Row = dict[str, Any]
 _FREE = Costs()
@@ -43,13 +43,15 @@ def trade(identity: int, order: Order, leg: Row, fill: Row, costs: Costs, now: d
     """The transaction of a fill."""
     symbol, quantity, price = leg["symbol"], fill["quantity"], Decimal(fill["fill-price"])
     value = -SIGNS[leg["action"]] * price * quantity * valuation.multiplier(symbol)
+    value = value if isinstance(quantity, int) else value.quantize(valuation.CENT)
     bought = SIGNS[leg["action"]] > 0
     text = f"{'Bought' if bought else 'Sold'} {quantity} {symbol} @ {price}"
     return _base(identity, order.account, "Trade", leg["action"], text, now) | {
         "action": leg["action"], "destination-venue": "SIM", "exec-id": fill["ext-exec-id"],
         "ext-exec-id": fill["ext-exec-id"], "ext-group-fill-id": fill["ext-group-fill-id"],
         "instrument-type": leg["instrument-type"], "leg-count": len(order.legs), "order-id": order.id,
-        "price": str(price), "quantity": f"{quantity}.0", "symbol": symbol, "underlying-symbol": order.underlying,
+        "price": str(price), "quantity": quantity_text(quantity), "symbol": symbol,
+        "underlying-symbol": order.underlying,
         **_values(value, costs),
     }  # fmt: skip
 
@@ -71,13 +73,13 @@ def _money(amount: Decimal) -> Row:
 
 
 def delivery(
-    identity: int, account: str, sub_kind: str, text: str, symbol: str, underlying: str, quantity: int, now: datetime,
-    *, action: str | None = None, price: Decimal | None = None, value: Decimal = Decimal(0), costs: Costs = _FREE,
+    identity: int, account: str, sub_kind: str, text: str, symbol: str, underlying: str, quantity: Quantity,
+    now: datetime, *, action: str | None = None, price: Decimal | None = None, value: Decimal = Decimal(0), costs: Costs = _FREE,
 ) -> Row:  # fmt: skip
     """What is received or delivered without a trade. quantity: a magnitude; value: $ received."""
     row = _base(identity, account, "Receive Deliver", sub_kind, text, now) | {
         "instrument-type": "Equity Option" if valuation.is_option(symbol) else "Equity", "symbol": symbol,
-        "underlying-symbol": underlying, "quantity": f"{quantity}.0", **_values(value, costs),
+        "underlying-symbol": underlying, "quantity": quantity_text(quantity), **_values(value, costs),
     }  # fmt: skip
     optional = {"action": action, "price": None if price is None else str(price)}
     return row | {name: each for name, each in optional.items() if each is not None}

@@ -11,7 +11,7 @@ from schemas.symbols import SymbolError, parse_occ
 from tastysim.checks import underlying_of
 from tastysim.contracts import Contract
 from tastysim.market import RATE, YEAR_SECONDS, Market
-from tastysim.orders import Order, Refusal
+from tastysim.orders import Order, Refusal, magnitude
 
 _UNLISTED_SHARE, _UNLISTED_LEAST = Decimal("0.02"), Decimal("0.02")
 """Half the spread of a contract that is no longer listed: of its value, and $ per share at least."""
@@ -97,7 +97,7 @@ def size(market: Market, order: Order) -> int:
     for symbol, quantity in order.unit_legs:
         row = market.row_of.get(symbol)
         shown = 400.0 if row is None else float((market.ask_size if quantity > 0 else market.bid_size)[row])
-        found.append(int(shown // abs(quantity)) if np.isfinite(shown) else 1)
+        found.append(int(shown // float(magnitude(quantity))) if np.isfinite(shown) else 1)
     return max(1, min(found))
 
 
