@@ -14,14 +14,12 @@ from typing import Any
 import pytest
 
 from optionmath.sessions import NEW_YORK, closes_at, market_date, next_session, opens_at, sessions_between
-from tastysim import expirations
-from tastysim.broker import Broker
 from tastysim.brokerage import Brokerage
 from tastysim.corporate_events import CorporateEvents, Split
 from tastysim.listed import INDEX, UNIVERSE, Universe
 from tastysim.market import ModelMarket
 from tastysim.model_hours import Hours
-from tastysim.orders import Refusal
+from tastysim.random_trader import Chain, RandomTrader
 from tastysim.requirements import LEVELS
 from tastysim.store import Store
 from tastysim.terms import AssignmentRules, InterestRates, Terms
@@ -52,147 +50,6 @@ def moments(first: date, last: date) -> Iterator[datetime]:
 
 
 @dataclass
-class Chain:
-    """Contracts of one name by expiration, strike and side, as the market lists them now."""
-
-    market: ModelMarket
-    listing: int = -1
-    rows: dict[str, dict[date, dict[tuple[bool, float], int]]] = field(default_factory=dict)
-
-    def of(self, name: str) -> dict[date, dict[tuple[bool, float], int]]:
-        if self.listing != self.market.listing:
-            self.listing, self.rows = self.market.listing, {}
-        if name not in self.rows:
-            found: dict[date, dict[tuple[bool, float], int]] = {}
-            its = self.market.rows[name]
-            for row in range(its.start, its.stop):
-                option = self.market.options[row]
-                key = (option.option_type.value == "C", float(option.strike))
-                found.setdefault(option.expiration, {})[key] = row
-            self.rows[name] = found
-        return self.rows[name]
-
-
-@dataclass
-class Trader:
-    """Trades one account at random: opens structures, closes some, cancels and replaces, exercises now and then."""
-
-    broker: Broker
-    chain: Chain
-    choice: random.Random
-    refused: dict[str, int] = field(default_factory=dict)
-    taken: int = 0
-
-    def act(self) -> None:
-        self._tend()
-        if self.choice.random() < 0.22 / SCALE:
-            self._send(self._structure())
-        if self.choice.random() < 0.22 / SCALE and self.broker.positions:
-            self._send(self._close(self.choice.choice(sorted(self.broker.positions))))
-        if self.choice.random() < 0.02 / SCALE:
-            longs = [each for each, (count, _) in self.broker.positions.items() if count > 0 and is_option(each)]
-            if longs:
-                self._try(lambda: expirations.exercise(self.broker, longs[0], 1, self.market.now))
-
-    @property
-    def market(self) -> ModelMarket:
-        return self.chain.market
-
-    def _try(self, what: Any) -> None:
-        try:
-            what()
-            self.taken += 1
-        except Refusal as refusal:
-            code = refusal.reasons[0].get("code", refusal.reasons[0].get("domain", "")) if refusal.reasons else ""
-            self.refused[code or str(refusal.code)] = self.refused.get(code or str(refusal.code), 0) + 1
-
-    def _send(self, body: dict[str, Any] | None) -> None:
-        if body is not None:
-            self._try(lambda: self.broker.submit(body, self.market.now))
-
-    def _tend(self) -> None:
-        """Orders that rest are left, replaced at natural, or cancelled."""
-        for order in [each for each in self.broker.alive.values() if not each.is_terminal]:
-            draw = self.choice.random()
-            if draw < 0.10:
-                self._try(lambda order=order: self.broker.cancel(order.id, self.market.now))
-            elif draw < 0.30 and order.price is not None and not order.fills:
-                better = {"price": str(abs(order.price - Decimal("0.05"))), "price-effect":
-                          "Debit" if order.price - Decimal("0.05") < 0 else "Credit"}  # fmt: skip
-                self._try(lambda order=order, better=better: self.broker.replace(order.id, better, self.market.now))
-
-    def _structure(self) -> dict[str, Any] | None:
-        name = self.choice.choice((*NAMES, "XSP"))
-        spot = float(self.market.spot[self.market.index_of(name) or 0])
-        days = sorted(day for day in self.chain.of(name) if 3 <= (day - market_date(self.market.now)).days <= 60)
-        if not days:
-            return None
-        first, later = days[self.choice.randrange(min(3, len(days)))], days[-1]
-        strikes = sorted({strike for _, strike in self.chain.of(name)[first]}, key=lambda each: abs(each - spot))[:9]
-        low, high = sorted(strikes)[0:2], sorted(strikes)[-2:]
-        near = strikes[0]
-        count = self.choice.randint(1, 2)
-        kinds: list[list[tuple[date, bool, float, int]]] = [
-            [(first, False, low[1], -count), (first, False, low[0], count)],
-            [(first, True, high[0], -count), (first, True, high[1], count)],
-            [(first, True, near, count), (first, True, high[0], -count)],
-            [(first, False, low[0], count), (first, False, low[1], -count), (first, True, high[0], -count),
-             (first, True, high[1], count)],
-            [(first, False, low[1], -count)],
-            [(first, False, low[1], -count), (first, True, high[0], -count)],
-            [(first, True, near, -count), (later, True, near, count)],
-            [(first, self.choice.random() < 0.5, near, count)],
-        ]  # fmt: skip
-        if name == "XSP":
-            return self._body(name, self.choice.choice([kinds[0], kinds[3], kinds[7]]), 0)
-        draw = self.choice.random()
-        if draw < 0.10:
-            return self._body(name, [], 100 * self.choice.choice((1, 1, 2, -1)))
-        if draw < 0.25:
-            return self._body(name, [(first, True, high[0], -1)], 100)
-        return self._body(name, self.choice.choice(kinds), 0)
-
-    def _body(self, name: str, legs: list[tuple[date, bool, float, int]], shares: int) -> dict[str, Any] | None:
-        chain, found = self.chain.of(name), []
-        for day, is_call, strike, count in legs:
-            row = chain[day].get((is_call, strike))
-            if row is None:
-                return None
-            action = "Buy to Open" if count > 0 else "Sell to Open"
-            found.append((self.market.options[row].occ, action, abs(count), "Equity Option"))
-        if shares:
-            found.append((name, "Buy to Open" if shares > 0 else "Sell to Open", abs(shares), "Equity"))
-        return self._priced(found)
-
-    def _close(self, symbol: str) -> dict[str, Any]:
-        count = self.broker.positions[symbol][0]
-        part = self.choice.randint(1, abs(count))
-        action = "Sell to Close" if count > 0 else "Buy to Close"
-        return self._priced([(symbol, action, part, "Equity Option" if is_option(symbol) else "Equity")])
-
-    def _priced(self, legs: list[tuple[str, str, int, str]]) -> dict[str, Any]:
-        body: dict[str, Any] = {
-            "time-in-force": self.choice.choice(("Day", "GTC")), "order-type": "Limit",
-            "legs": [
-                {"symbol": symbol, "action": action, "quantity": count, "instrument-type": kind}
-                for symbol, action, count, kind in legs
-            ],
-        }  # fmt: skip
-        if len(legs) == 1 and self.choice.random() < 0.6:
-            return body | {"order-type": "Market", "time-in-force": "Day"}
-        shares = any(kind == "Equity" for *_, kind in legs)
-        unit = min(count for _, _, count, kind in legs if not shares or kind == "Equity") if legs else 1
-        net = Decimal(0)
-        for symbol, action, count, kind in legs:
-            weight = Decimal(count) / unit * (100 if shares and kind != "Equity" else 1)
-            net += weight * self.broker.mark(symbol) * (1 if action.startswith("Sell") else -1)
-        net = (net - Decimal("0.03") * self.choice.randint(0, 3)).quantize(Decimal("0.01"))
-        if len(legs) == 1:
-            net = net.copy_sign(1 if legs[0][1].startswith("Sell") else -1)
-        return body | {"price": str(abs(net)), "price-effect": "Debit" if net < 0 else "Credit"}
-
-
-@dataclass
 class Year:
     """The simulator and those who trade in it."""
 
@@ -219,7 +76,7 @@ class Year:
         assert cash.margin_or_cash == "Cash"
         chain = Chain(self.market)
         self.traders = [
-            Trader(broker, chain, random.Random(f"{self.seed} {number}"))
+            RandomTrader(broker, chain, random.Random(f"{self.seed} {number}"), (*NAMES, "XSP"), 1 / SCALE)
             for number, broker in self.brokerage.brokers.items()
         ]
 
@@ -282,16 +139,16 @@ def year(tmp_path_factory: pytest.TempPathFactory) -> Year:
     return found
 
 
+def books_of(year: Year, number: str) -> Books:
+    """Empty books of an account."""
+    started = datetime.combine(START, time(9, 31), NEW_YORK)
+    rates = Rates(TERMS.interest.credit, TERMS.interest.debit)
+    return Books(number, rates, lambda name, day: year.closes.get((name, day)), started)
+
+
 def audited(year: Year) -> Iterator[tuple[str, Books, dict[str, Any]]]:
     """Every account at every checkpoint: its books and what the simulator said."""
-    started = datetime.combine(START, time(9, 31), NEW_YORK)
-    books = {
-        number: Books(
-            number, Rates(TERMS.interest.credit, TERMS.interest.debit), lambda name, day: year.closes.get((name, day)),
-            started,
-        )
-        for number in year.brokerage.brokers
-    }  # fmt: skip
+    books = {number: books_of(year, number) for number in year.brokerage.brokers}
     history, done = year.brokerage.store.history(), 0
     for count, told in year.checkpoints:
         for event in history[done:count]:
@@ -315,7 +172,8 @@ def test_cash_positions_and_gains_are_those_of_independent_books(year: Year) -> 
         for symbol, (_, average) in told["positions"].items():
             assert abs(average - books.positions[symbol][1]) < Decimal("1e-9"), symbol
         assert abs(told["gains"] - books.gains) < Decimal("0.005"), number
-        seen = {what: count + seen.get(what, 0) for what, count in books.counts.items()}
+        for what, count in books.counts.items():
+            seen[what] = max(count, seen.get(what, 0))
     for what in ("filled", "expiration", "exercise", "assignment", "cash settled assignment", "dividend", "split",
                  "interest", "deposit"):  # fmt: skip
         assert seen.get(what, 0) > 0, f"the year had no {what}"
@@ -325,12 +183,10 @@ def test_cash_positions_and_gains_are_those_of_independent_books(year: Year) -> 
 @pytest.mark.slow
 def test_every_dividend_reached_who_held(year: Year) -> None:
     """Of each announced dividend: the shares at the close before its ex-date, long and short."""
-    started = datetime.combine(START, time(9, 31), NEW_YORK)
     announced = year.market.events(next_session(START), END).dividends
     assert len(announced) > 8
     for number, broker in year.brokerage.brokers.items():
-        books = Books(number, Rates(TERMS.interest.credit, TERMS.interest.debit),
-                      lambda name, day: year.closes.get((name, day)), started)  # fmt: skip
+        books = books_of(year, number)
         due = sorted(((_evening_before(each.ex), each) for each in announced), key=lambda pair: pair[0])
         expected: dict[str, str] = {}
         for event in year.brokerage.store.history():
@@ -421,8 +277,7 @@ def test_a_wrong_number_in_the_history_is_noticed(year: Year, what: str) -> None
             value[0]["fill-price"] = str(Decimal(value[0]["fill-price"]) + Decimal("0.01"))
         elif value is not None:
             history[wrong][name] = str(Decimal(value) + (1 if name != "amount" else Decimal("0.01")))
-    books = Books(number, Rates(TERMS.interest.credit, TERMS.interest.debit),
-                  lambda name, day: year.closes.get((name, day)), datetime.combine(START, time(9, 31), NEW_YORK))  # fmt: skip
+    books = books_of(year, number)
     try:
         for event in history:
             books.read(event)
