@@ -65,7 +65,7 @@ class SimSettings(BaseModel):
 
 def load(environ: Mapping[str, str] = os.environ) -> SimSettings:
     """Read the settings; exits with one line that names the variable when one is wrong."""
-    given = {name[len(PREFIX) :].lower(): value for name, value in environ.items() if name.startswith(PREFIX)}
+    given = {name[len(PREFIX) :].lower(): value for name, value in environ.items() if name.startswith(PREFIX) and value}
     try:
         found = SimSettings.model_validate(given)
         Behaviour.parse(found.fills)
