@@ -89,11 +89,16 @@ class Rig:
     nats_url: str
     database_url: str
     simulator: Any
-    simulator_broker: Any
+    brokerage: Any
     risk: Any
     gateway: Any
     executor: Executor = None  # type: ignore[assignment]
     _running: Any = None
+
+    @property
+    def simulator_broker(self) -> Any:
+        """The first account at the simulator."""
+        return self.brokerage.broker(ACCOUNT)
 
     @property
     def lane(self) -> Lane:
@@ -311,13 +316,15 @@ async def idle_rig(database_url: str, provisioned_nats_url: str, tmp_path: Path)
     port = free_port()
     app = build_simulator(SimSettings(port=port, data_dir=tmp_path / "sim"))
     wire = Wire(app)
-    server = uvicorn.Server(uvicorn.Config(wire, port=port, log_level="error", ws_per_message_deflate=False))
+    server = uvicorn.Server(
+        uvicorn.Config(wire, port=port, log_level="error", ws_per_message_deflate=False, timeout_graceful_shutdown=1)
+    )
     serving = asyncio.create_task(server.serve())
     await eventually(lambda: server.started)
     risk, gateway = make_engine(database_url, role="tt_risk"), make_engine(database_url, role="tt_gateway")
     yield Rig(
-        wire, f"http://127.0.0.1:{port}", provisioned_nats_url, database_url, app.state.market, app.state.broker, risk,
-        gateway,
+        wire, f"http://127.0.0.1:{port}", provisioned_nats_url, database_url, app.state.market, app.state.brokerage,
+        risk, gateway,
     )  # fmt: skip
     server.should_exit = True
     await serving

@@ -45,7 +45,7 @@ class Structures:
             hung[intent.underlying_symbol] = f"order {intent.broker_order_id} filled unevenly: {what} alone"
             await self.desk.alarm(lane.account_number, "hung_structure", identity, hung[intent.underlying_symbol])
             if shape is Shape.OVERDUE:
-                attempt = 1 + int((now - since) // settings.hung_repair_seconds)
+                attempt = int((now - since) // settings.hung_repair_seconds)
                 key = f"{identity}-{attempt}"
                 if key not in lane.proposed and await self.proposals.repair(lane, intent, extra, attempt):
                     lane.proposed.add(key)
