@@ -37,6 +37,9 @@ class ClaimRefusal(StrEnum):
     """Automation has opened the same too often: the strategy stops until a person lets it run (`stop_repeating`)."""
 
 
+_IMPATIENT = text("SELECT set_config('lock_timeout', '500ms', true)")
+
+
 @dataclass(frozen=True, slots=True)
 class Permit:
     """The right to send one order once."""
@@ -58,8 +61,10 @@ async def claim(
 
     limit_price: the price that will be sent when it is not the approved one; never below the intent's worst price.
 
-    Nothing is permitted after a stop committed: the gate's rows are share-locked until this transaction ends.
+    Nothing is permitted after a stop committed: the gate's rows are share-locked until this transaction ends. A lock
+    that another holds for more than half a second ends the transaction with sqlalchemy.exc.DBAPIError.
     """
+    await session.execute(_IMPATIENT)
     intent = await get(session, intent_id, lock=True)
     if IntentState(intent.state) is not IntentState.APPROVED:
         return ClaimRefusal.TAKEN

@@ -1,4 +1,9 @@
-"""The gate: what may be sent. Its rows are read under a share lock by every transaction that permits a send."""
+"""The gate: what may be sent. Its rows are read under a share lock by every transaction that permits a send.
+
+Row locks alone would let new permits overtake a stop that waits for those being given. So a queue stands before the
+rows: permits pass it shared, a change of the gate alone, and who comes after a waiting change waits behind it. A
+transaction takes the gate before an account's risk row, never after it.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +19,10 @@ from ledger.tables import Armed, Gate, GateClock
 from schemas import subjects
 from schemas.account import GateMode, GateRow, GateState, KillScope
 
+_QUEUE = "hashtextextended('ledger.gate', 0)"
+_PASS = text(f"SELECT pg_advisory_xact_lock_shared({_QUEUE})")
+_ALONE = text(f"SELECT pg_advisory_xact_lock({_QUEUE})")
+_PATIENT = text("SELECT set_config('lock_timeout', '0', true), set_config('statement_timeout', '0', true)")
 PUBLISHER = "risk"
 """One process relays the gate, so that its revisions reach the bus in order."""
 
@@ -53,9 +62,14 @@ async def read(session: AsyncSession) -> GateState:
 async def tighten(
     session: AsyncSession, scope: KillScope, scope_value: str, mode: GateMode, who: str, why: str, producer: str
 ) -> GateChange:
-    """Stop a scope, or make its stop stricter; a laxer mode changes nothing. ValueError for `run`."""
+    """Stop a scope, or make its stop stricter; a laxer mode changes nothing. ValueError for `run`.
+
+    Waits for the permits being given, as long as it takes; no new one is given meanwhile.
+    """
     if mode is GateMode.RUN:
         raise ValueError("run does not stop anything: resume is a separate act")
+    await session.execute(_PATIENT)
+    await session.execute(_ALONE)
     revision = await _next_revision(session)
     held = await session.get(Gate, (scope.value, scope_value), with_for_update=True)
     if held is not None and GateMode(held.mode).severity >= mode.severity:
@@ -71,6 +85,7 @@ async def loosen(
     """Let a scope run again. LookupError for a scope that was never stopped; ValueError without a reason."""
     if len(reason.strip()) < 8:
         raise ValueError("a reason of at least 8 characters is needed to resume")
+    await session.execute(_ALONE)
     revision = await _next_revision(session)
     held = await session.get(Gate, (scope.value, scope_value), with_for_update=True)
     if held is None:
@@ -86,6 +101,7 @@ async def set_armed(
     session: AsyncSession, account_number: str, armed: bool, who: str, reason: str, producer: str
 ) -> GateChange:
     """Allow automation to open positions in an account, or no longer."""
+    await session.execute(_ALONE)
     revision = await _next_revision(session)
     held = await session.get(Armed, account_number, with_for_update=True)
     now = datetime.now(UTC)
@@ -103,6 +119,7 @@ async def lock_shared(
     session: AsyncSession, account_number: str, strategy_id: str, underlying_symbol: str
 ) -> tuple[GateMode, bool]:
     """Strictest mode for an order and whether its account is armed, held unchanged until this transaction ends."""
+    await session.execute(_PASS)
     rows = (
         await session.execute(
             text(

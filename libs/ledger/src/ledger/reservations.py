@@ -124,6 +124,7 @@ async def reserve(
 ) -> Refusal | None:
     """Judge an opening order beside everything held and reserved, under the account's lock.
 
+    Call `gate.lock_shared` first where the transaction reads the gate at all: the gate comes before the account's row.
     With None, insert the approved intent in this same transaction: the lock is kept until it ends, so the next
     proposal sees it. held: what risk has just reckoned; it is written to the row. Without it the row's own counts.
     """
