@@ -9,31 +9,30 @@ from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
-from optionmath.margin import Phase
 from optionmath.sessions import market_date
-from tastysim import interest, requirements, valuation
+from tastysim import requirements, valuation
+from tastysim.account import FLAGS, Account
 from tastysim.admission import admitted, off_grid, valid_until
 from tastysim.complex_orders import ComplexBook
 from tastysim.contracts import Contracts
-from tastysim.fees import Costs, calculation, fill_costs
+from tastysim.fees import fill_costs
 from tastysim.fills import FillDesk
 from tastysim.market import Market
-from tastysim.orders import WORKING, ComplexOrder, Order, Quantity, Refusal, invalid, magnitude, stamp
-from tastysim.positions import Holdings, event
+from tastysim.orders import WORKING, ComplexOrder, Order, Refusal, invalid, magnitude, stamp
+from tastysim.positions import event
 from tastysim.rules import may_route, must_cancel
 from tastysim.shapes import balance, position
 from tastysim.store import Store
 from tastysim.terms import Terms
-from tastysim.transactions import deposit, signed_amount, trade
+from tastysim.transactions import deposit, trade
 
 CENT = Decimal("0.01")
 _TODAY_WALL_SECONDS = 600
-FLAGS = ("is-closed", "is-closing-only", "is-frozen", "is-risk-reducing-only")
 _DAY = ("Day", "Ext", "Ext Overnight", "IOC")
 
 
-class Broker:
-    """One account at the simulated broker. `notify` is called with (type, data) for the account stream.
+class Broker(Account):
+    """One account and its orders at the simulated broker. `notify` is called with (type, data) for the account stream.
 
     `latency_steps`: steps of the market that an order takes to become live and a cancellation to arrive; 0 = at once.
     """
@@ -42,8 +41,7 @@ class Broker:
         self, market: Market, store: Store, account: str, cash: int, margin_or_cash: str = "Margin", *,
         first: bool = False, terms: Terms | None = None, contracts: Contracts | None = None,
     ) -> None:  # fmt: skip
-        self.terms, self.contracts = terms or Terms(), contracts or Contracts(market, store)
-        self.market, self.store, self.account, self._first = market, store, account, first
+        super().__init__(market, store, account, cash, margin_or_cash, first=first, terms=terms, contracts=contracts)
         self.notify: Callable[[str, dict[str, Any]], None] = lambda _kind, _data: None
         self.desk = FillDesk(market.now)
         """Decides about fills; one for all accounts."""
@@ -51,54 +49,15 @@ class Broker:
         self.stuck: set[int] = set()
         """Orders whose cancellation does not arrive by itself."""
         self._due: dict[int, int] = {}
-        known = self._kept("cash")
-        self.holdings = Holdings.read(self._kept, Decimal(cash))
-        self.margin_or_cash = self._kept("margin-or-cash") or margin_or_cash
-        self.options_level = self._kept("options-level") or requirements.LEVELS[-1]
-        self.flags: dict[str, bool] = dict.fromkeys(FLAGS, False) | json.loads(self._kept("flags") or "{}")
         self.orders: dict[int, Order] = {row["id"]: Order.from_row(row) for row in self._order_rows()}
         self.alive: dict[int, Order] = {each.id: each for each in self.orders.values() if not each.is_terminal}
         """Orders that may still change; those that have ended leave with the next match."""
         self._rolled: tuple[str, bool] | None = None
-        self.margin_cache = requirements.MarginCache()
         self.complex = ComplexBook(
             self, {row["id"]: ComplexOrder(**row) for row in store.rows("complex_orders", account)}
         )
-        if known is None:
+        if self.is_new:
             self._deposit(Decimal(cash), market.now)
-
-    @property
-    def cash(self) -> Decimal:
-        """$, negative when borrowed."""
-        return self.holdings.cash
-
-    @cash.setter
-    def cash(self, amount: Decimal) -> None:
-        self.holdings.cash = amount
-
-    @property
-    def positions(self) -> dict[str, tuple[Quantity, Decimal]]:
-        """Signed quantity and average price by symbol."""
-        return self.holdings.positions
-
-    @property
-    def times(self) -> dict[str, list[str]]:
-        """When positions were opened and last changed."""
-        return self.holdings.times
-
-    @property
-    def realized(self) -> dict[str, str]:
-        """$ gained today by symbol, and the `day`."""
-        return self.holdings.realized
-
-    def quantities(self) -> dict[str, Quantity]:
-        """Signed quantity by symbol."""
-        return {symbol: quantity for symbol, (quantity, _) in self.positions.items()}
-
-    def _kept(self, name: str) -> str | None:
-        """A value of this account; an older file has those of its only account without its number."""
-        found = self.store.kept(f"{self.account}/{name}")
-        return self.store.kept(name) if found is None and self._first else found
 
     def _order_rows(self) -> list[dict[str, Any]]:
         """Orders of this account; those of an older file move to where they are kept now."""
@@ -275,64 +234,6 @@ class Broker:
             if over or (order.gtc_date is not None and order.gtc_date < today):
                 self.end(order, "Expired", now)
 
-    def mark(self, symbol: str) -> Decimal:
-        """Mid of what is listed, $ per share; what a contract that is not listed is worth."""
-        if valuation.is_option(symbol) and symbol not in self.market.row_of:
-            return valuation.unlisted_mark(self.market, self.contracts.of(symbol))
-        return valuation.mark(self.market, symbol)
-
-    def multiplier(self, symbol: str) -> Decimal:
-        """$ of one unit for $1 of price."""
-        return self.contracts.of(symbol).multiplier if valuation.is_option(symbol) else Decimal(1)
-
-    def net_liq(self) -> Decimal:
-        """Cash and the marks of everything held."""
-        return self.cash + sum((self.value(symbol) for symbol in self.positions), Decimal(0))
-
-    def value(self, symbol: str) -> Decimal:
-        """$ at the mark, short negative."""
-        return self.mark(symbol) * self.positions[symbol][0] * self.multiplier(symbol)
-
-    def margins(self, phase: Phase = Phase.INITIAL) -> dict[str, requirements.NameMargin]:
-        """What each underlying's positions need, at this step's prices."""
-        return requirements.by_underlying(self, self.quantities(), phase)
-
-    def requirement(self, phase: Phase = Phase.INITIAL) -> Decimal:
-        """Margin of everything held."""
-        return sum((each.required for each in self.margins(phase).values()), Decimal(0))
-
-    def tied_up(self, phase: Phase = Phase.INITIAL) -> Decimal:
-        """Part of net liquidating value that the positions need."""
-        return sum((each.tied_up for each in self.margins(phase).values()), Decimal(0))
-
-    def buying_power(self) -> Decimal:
-        """What is left for options, $; shares take their margin rate of it."""
-        return self.net_liq() - self.tied_up()
-
-    def note_closes(self) -> None:
-        """Keep the marks of what is held at the close: prices of positions are compared with them next day."""
-        self.holdings.closes = {symbol: str(self.mark(symbol)) for symbol in self.positions}
-        self.write([])
-
-    def pending_interest(self) -> Decimal:
-        """Debit interest that is not posted yet, $."""
-        return interest.pending(self)
-
-    def buying_power_effect(self, order: Order) -> dict[str, Any]:
-        """What an order changes, magnitudes with effects."""
-        return requirements.buying_power_effect(self, order)
-
-    def order_costs(self, order: Order) -> Costs:
-        """Fees of a whole order at its legs' marks."""
-        found = Costs()
-        for leg in order.legs:
-            found += fill_costs(self.terms.fees, leg, leg["quantity"], self.mark(leg["symbol"]))
-        return found
-
-    def fee_calculation(self, order: Order) -> dict[str, Any]:
-        """Fees as the interface shows them."""
-        return calculation(self.order_costs(order))
-
     def checked(self, body: dict[str, Any], now: datetime, *, held: bool = False) -> Order:
         """An order that passes every check. `held`: one that waits for another; positions are not asked for yet."""
         return admitted(self, body, now, held=held)
@@ -409,14 +310,6 @@ class Broker:
         prices[number] += missing / weights[number]
         return prices
 
-    def take(self, transactions: Iterable[dict[str, Any]]) -> None:
-        """Let the cash follow transactions; what a sale brings in settles with the next session."""
-        for row in transactions:
-            amount = signed_amount(row)
-            self.cash += amount
-            if amount > 0 and row["transaction-type"] == "Trade":
-                self.holdings.unsettled += amount
-
     def _deposit(self, amount: Decimal, now: datetime) -> None:
         row = deposit(self.store.next_transaction_id(), self.account, amount, now)
         self.write([row], events=[event("deposit", self.account, now, amount=amount)])
@@ -426,10 +319,6 @@ class Broker:
         self.cash += amount
         self._deposit(amount, now)
         self.tell_account(None)
-
-    def move(self, symbol: str, quantity: Quantity, price: Decimal, now: datetime) -> None:
-        """Change a position by a signed quantity at a price; what that closes is realized."""
-        self.holdings.move(symbol, quantity, price, self.multiplier(symbol), now)
 
     def tell(self, order: Order) -> None:
         """Push an order to the account stream."""
@@ -459,15 +348,3 @@ class Broker:
             "price": str(order.price), "legs": row["legs"], "fills": row["fills"],
         }  # fmt: skip
         self.write(transactions, orders=[row], events=[event])
-
-    def write(self, transactions: Iterable[dict[str, Any]], **rows: Any) -> None:
-        """Write the account and what belongs with it in one transaction."""
-        state = self.holdings.as_kept() | {
-            "margin-or-cash": self.margin_or_cash, "flags": json.dumps(self.flags), "options-level": self.options_level,
-        }  # fmt: skip
-        kept = {f"{self.account}/{name}": value for name, value in state.items()}
-        self.store.keep(kept, account=self.account, transactions=transactions, **rows)
-
-    def underlying_of(self, symbol: str) -> str:
-        """Underlying of a contract or an equity."""
-        return self.contracts.of(symbol).underlying if valuation.is_option(symbol) else symbol

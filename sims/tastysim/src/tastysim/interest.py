@@ -11,6 +11,7 @@ from tastysim.positions import event
 from tastysim.transactions import Row, money
 
 if TYPE_CHECKING:
+    from tastysim.account import Account
     from tastysim.broker import Broker
 
 CENT, ZERO = Decimal("0.01"), Decimal(0)
@@ -62,6 +63,6 @@ def _post(broker: Broker, now: datetime) -> None:
         broker.tell_account(None)
 
 
-def pending(broker: Broker) -> Decimal:
+def pending(broker: Account) -> Decimal:
     """Debit interest that is not posted yet, $."""
     return Decimal(broker.holdings.interest.get("debit", "0")).quantize(CENT, ROUND_HALF_EVEN)

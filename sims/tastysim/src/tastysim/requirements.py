@@ -29,7 +29,7 @@ from tastysim import valuation
 from tastysim.orders import SIGNS, Order, Quantity, whole_or_exact
 
 if TYPE_CHECKING:
-    from tastysim.broker import Broker
+    from tastysim.account import Account
 
 ZERO = Decimal(0)
 EQUITY_RATE, NAKED_RATE, NAKED_LEAST = Decimal("0.5"), Decimal("0.2"), Decimal("0.1")
@@ -75,7 +75,7 @@ def gross(group: MarginGroup, price: Decimal) -> Decimal:
     return group.deposit + max(options, ZERO) + max(-group.shares, 0) * price
 
 
-def rules_of(broker: Broker, phase: Phase) -> MarginRules:
+def rules_of(broker: Account, phase: Phase) -> MarginRules:
     """The account's rules."""
     house = broker.terms.house
     rates = {
@@ -94,7 +94,7 @@ class MarginCache:
     found: dict[object, NameMargin] = field(default_factory=dict)
 
 
-def of_name(broker: Broker, name: str, held: Held, phase: Phase = Phase.INITIAL) -> NameMargin:
+def of_name(broker: Account, name: str, held: Held, phase: Phase = Phase.INITIAL) -> NameMargin:
     """What positions of one underlying need; `held` may contain others, which are passed over."""
     its = tuple(sorted((each, count) for each, count in held.items() if count and broker.underlying_of(each) == name))
     if all(valuation.is_option(symbol) for symbol, _ in its):
@@ -110,7 +110,7 @@ def of_name(broker: Broker, name: str, held: Held, phase: Phase = Phase.INITIAL)
     return cache.found[key]
 
 
-def _of_name(broker: Broker, name: str, its: tuple[tuple[str, Quantity], ...], phase: Phase) -> NameMargin:
+def _of_name(broker: Account, name: str, its: tuple[tuple[str, Quantity], ...], phase: Phase) -> NameMargin:
     options = [_option(broker, symbol, int(count)) for symbol, count in its if valuation.is_option(symbol)]
     shares = whole_or_exact(sum((count for symbol, count in its if not valuation.is_option(symbol)), Decimal(0)))
     price = valuation.mark(broker.market, name)
@@ -122,7 +122,7 @@ def _of_name(broker: Broker, name: str, its: tuple[tuple[str, Quantity], ...], p
     return NameMargin(found, shares, price)
 
 
-def _option(broker: Broker, symbol: str, quantity: int) -> MarginOption:
+def _option(broker: Account, symbol: str, quantity: int) -> MarginOption:
     contract = broker.contracts.of(symbol)
     return MarginOption(
         contract.is_call, contract.option.strike, contract.option.expiration, quantity, broker.mark(symbol),
@@ -130,7 +130,7 @@ def _option(broker: Broker, symbol: str, quantity: int) -> MarginOption:
     )  # fmt: skip
 
 
-def by_underlying(broker: Broker, held: Held, phase: Phase = Phase.INITIAL) -> dict[str, NameMargin]:
+def by_underlying(broker: Account, held: Held, phase: Phase = Phase.INITIAL) -> dict[str, NameMargin]:
     """What is needed, name by name, in their order."""
     names = {broker.underlying_of(symbol) for symbol, quantity in held.items() if quantity}
     return {name: of_name(broker, name, held, phase) for name in sorted(names)}
@@ -144,7 +144,7 @@ def with_order(held: Held, order: Order) -> dict[str, Quantity]:
     return found
 
 
-def buying_power_effect(broker: Broker, order: Order) -> dict[str, Any]:
+def buying_power_effect(broker: Account, order: Order) -> dict[str, Any]:
     """What an order changes, magnitudes with effects."""
     held, name, signed = broker.quantities(), order.underlying, valuation.signed
     before, after = of_name(broker, name, held), of_name(broker, name, with_order(held, order))
@@ -165,7 +165,7 @@ def buying_power_effect(broker: Broker, order: Order) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _expected(broker: Broker, order: Order) -> Decimal:
+def _expected(broker: Account, order: Order) -> Decimal:
     """Net price at which an order is counted: its limit; with shares, which count at the market, no better than mid."""
     price = order.price
     if price is None:
