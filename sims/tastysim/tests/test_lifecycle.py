@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tastyclient import NewLeg, NewOrder, OrderStatus, RejectedError, TastyClient
 from tastysim import expirations
 from tastysim.broker import Broker
 from tastysim.brokerage import Brokerage
@@ -18,6 +19,7 @@ from tastysim.orders import Refusal
 from tastysim.scripted_market import ScriptedMarket
 from tastysim.store import Store
 from tastysim.terms import AssignmentRules, InterestRates, Terms
+from testkit import eventually
 
 FRIDAY, NEXT = date(2026, 3, 20), date(2026, 4, 17)
 START = datetime(2026, 3, 16, 14, 0, tzinfo=UTC)
@@ -293,3 +295,36 @@ def test_the_history_refuses_to_be_changed(opened: Open, tmp_path: Path) -> None
         other.execute("DROP TRIGGER history_keeps_update")
         other.execute("UPDATE history SET event = '{}' WHERE n = 2")
     assert brokerage.store.first_broken_link() == 2
+
+
+async def test_exercise_and_assignment_on_request(client: TastyClient, account: str) -> None:
+    """Over the interface: positions and transactions tell it as the broker does; nonsense is refused."""
+    strikes = (await client.nested_chain("XLF"))[0].expirations[3].strikes
+    bought, sold = strikes[-1].put, strikes[0].call
+    for symbol, action in ((bought, "Buy to Open"), (sold, "Sell to Open")):
+        leg = NewLeg(symbol=symbol, action=action, quantity=2)
+        placed = await client.submit(account, NewOrder(legs=(leg,), order_type="Market"))
+
+        async def filled(order_id: int = placed.id) -> bool:
+            return (await client.order(account, order_id)).status is OrderStatus.FILLED
+
+        await eventually(filled)
+    path = f"/sim/accounts/{account}"
+    await client.transport.send("POST", f"{path}/exercises", {"symbol": bought, "quantity": 2})
+    await client.transport.send("POST", f"{path}/assignments", {"symbol": sold, "quantity": 1})
+    held = {each.symbol: each.signed_quantity for each in await client.positions(account)}
+    assert held == {sold: -1, "XLF": -300}
+    moved = await client.transactions(account, types=["Receive Deliver"])
+    assert [(each.transaction_sub_type, each.symbol) for each in moved] == [
+        ("Sell to Open", "XLF"), ("Assignment", sold), ("Sell to Open", "XLF"), ("Exercise", bought)
+    ]  # fmt: skip
+    for body in ({"symbol": bought}, {"symbol": sold, "quantity": 1}, {"quantity": 1}, {"symbol": sold, "quantity": 0}):
+        with pytest.raises(RejectedError):
+            await client.transport.send("POST", f"{path}/exercises", body)
+    with pytest.raises(RejectedError, match="options-level"):
+        await client.transport.send("PUT", f"{path}/trading-status", {"options-level": "All"})
+    await client.transport.send("PUT", f"{path}/trading-status", {"options-level": "Long Only"})
+    assert (await client.trading_status(account)).options_level == "Long Only"
+    order = NewOrder(legs=(NewLeg(symbol=sold, action="Sell to Open", quantity=1),), order_type="Market")
+    with pytest.raises(RejectedError, match="invalid_option_level"):
+        await client.submit(account, order)
