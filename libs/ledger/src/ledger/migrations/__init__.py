@@ -8,9 +8,12 @@ from alembic import command
 from alembic.config import Config
 
 
-def upgrade(database_url: str, scripts: Path = Path(__file__).parent) -> None:
-    """Bring the schema of `scripts` to its newest revision; libpq URL. Idempotent, safe to run by several at once."""
+def upgrade(database_url: str, scripts: Path = Path(__file__).parent, revision: str = "head") -> None:
+    """Bring the schema of `scripts` to a revision, the newest unless named; libpq URL.
+
+    Idempotent, safe to run by several at once.
+    """
     config = Config()
     config.set_main_option("script_location", str(scripts))
     config.attributes["database_url"] = database_url
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)
