@@ -4,6 +4,8 @@ Ours: the protocol machine reads the message, checks every value and gives symbo
 (`ours_checked_only`: without making the array; `ours_by_name`: symbols as text and four fields by name). Peer: the
 PyPI package `tastytrade`, its own path from the text to typed events in its queue. Both read the same frames, in the
 SDK's own field order (12 fields of a quote, 13 of greeks). Rates: events per CPU-second, medians of interleaved rounds.
+
+The other end of the line is in the same result: what the simulator's server makes and sends (`simulator_streams`).
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import orjson
 from tastytrade import DXLinkStreamer
 from tastytrade.dxfeed import Greeks, Quote
 
+from bench import simulator_streams
 from tastyclient.dxlink import Channel, DXLink
 from tastyclient.dxlink_compiled import CompiledReader
 from tastyclient.events import Columns
@@ -169,4 +172,5 @@ def measure() -> dict[str, object]:
         "targets": targets,
         "events_a_frame": {kind: {str(size): each for size, each in sizes.items()} for kind, sizes in found.items()},
         "loading_the_compiled_reader": _load_cost(),
+        "simulator": simulator_streams.measure(),
     }

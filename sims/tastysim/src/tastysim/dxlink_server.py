@@ -21,11 +21,11 @@ from tastysim.dxlink_underlyings import profile, series, underlying
 from tastysim.dxlink_views import (
     CandleReader,
     ChannelState,
+    Layouts,
     View,
     fitting,
     rows_of,
     subscribed_rows,
-    view,
     wanted_candles,
 )
 from tastysim.market import Market
@@ -65,6 +65,7 @@ class Feed:
         self.encoder = EventEncoder(self.columns)
         self.candles = CandleBook(self.columns)
         self.tape = Tape(self.columns)
+        self.layouts = Layouts(self.columns)
         self._until, self._limits = until, limits or FeedLimits()
         self._connections: set[_Connection] = set()
 
@@ -235,17 +236,16 @@ class _Connection:
         if not due:
             return
         held = state.views.get(kind)
-        if held is None or held.version != channel.version or held.generation != columns.generation:
-            held, appeared = self._renewed(channel, kind, held)
-            state.views[kind] = held
-            yield from self._bodies(channel, kind, appeared, flags)
+        if held is None or (held.version, held.generation) != (channel.version, columns.generation):
+            layout, relisted = self._feed.layouts.of(channel, kind), held is not None
+            if held is not None and held.generation == columns.generation:
+                last, relisted = held.last_step, False
+            else:
+                last = columns.market.steps
+            held = state.views[kind] = View(layout, channel.version, columns.generation, last)
+            if relisted:
+                yield from self._bodies(channel, kind, layout.rows, flags)
         yield from self._bodies(channel, kind, held.due(columns), 0)
-
-    def _renewed(self, channel: Channel, kind: str, held: View | None) -> tuple[View, Ints]:
-        """The view after a change of subscriptions or of the listing; and rows that the listing made appear."""
-        found, appeared = view(channel, kind, self._feed.columns, held)
-        relisted = held is not None and held.generation != found.generation
-        return found, appeared if relisted else appeared[:0]
 
     def _bodies(self, channel: Channel, kind: str, rows: Ints, flags: int) -> Iterator[tuple[str, bytes]]:
         generation = self._feed.columns.generation

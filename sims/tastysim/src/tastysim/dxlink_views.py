@@ -14,6 +14,7 @@ from tastysim.dxlink_columns import FeedColumns, Ints
 from tastysim.dxlink_events import OF_CONTRACTS_ALONE, OF_UNDERLYINGS_ALONE
 from tastysim.dxlink_session import Channel
 
+LAYOUTS_MAX = 500
 RESEND_STEPS = 24
 """An unchanged value is sent again after so many steps, so that a reader can tell quiet from stale."""
 PACE_STEPS = {
@@ -23,44 +24,90 @@ PACE_STEPS = {
 """Least number of steps between two values of one symbol. Rows take turns, so that no step carries all of them."""
 
 
+class Layout:
+    """Subscribed rows of one event type, shared by every channel that has the same; and which of them are due."""
+
+    def __init__(self, kind: str, rows: Ints) -> None:
+        self.kind, self.rows = kind, rows
+        self._pace = PACE_STEPS.get(kind, 1)
+        self._again = max(self._pace, RESEND_STEPS)
+        self._turn = (rows % self._pace).astype(np.int16)
+        self._confirmed = (rows % self._again).astype(np.int16)
+        self._step = -1
+        self._found: dict[int, Ints] = {}
+
+    def due(self, columns: FeedColumns, last: int) -> Ints:
+        """Rows whose turn came after a step and whose value changed, and those not sent for a while.
+
+        The turn of a row depends on the step alone: connections that keep up are owed the same rows, found once.
+        """
+        step = columns.market.steps
+        if step != self._step:
+            self._found.clear()
+            self._step = step
+        found = self._found.get(last)
+        if found is None:
+            found = self._found[last] = self._due(columns, step, last)
+        return found
+
+    def _due(self, columns: FeedColumns, step: int, last: int) -> Ints:
+        if step <= last:
+            return self.rows[:0]
+        changed = columns.changed(self.kind, self.rows)
+        if changed is None:
+            return self.rows[_since(self._turn, self._pace, step, last)]
+        chosen = _since(self._confirmed, self._again, step, last)
+        if self._pace == 1:
+            return self.rows[chosen | (changed > last)]
+        turn = last - (last + self._turn.astype(np.int64)) % self._pace
+        found: Ints = self.rows[chosen | (_since(self._turn, self._pace, step, last) & (changed > turn))]
+        return found
+
+
+def _since(phase: npt.NDArray[np.int16], period: int, step: int, last: int) -> npt.NDArray[np.bool_]:
+    """Whether (step + phase) became a multiple of the period after `last`."""
+    if step - last >= period:
+        return np.ones(len(phase), np.bool_)
+    ahead = phase + np.int16(step % period)
+    ahead -= np.where(ahead >= period, np.int16(period), np.int16(0))
+    found: npt.NDArray[np.bool_] = ahead < step - last
+    return found
+
+
+class Layouts:
+    """All layouts of a feed."""
+
+    def __init__(self, columns: FeedColumns) -> None:
+        self._columns, self._generation = columns, -1
+        self._held: dict[tuple[str, bytes], Layout] = {}
+
+    def of(self, channel: Channel, kind: str) -> Layout:
+        """The layout of what a channel subscribes to now."""
+        if self._generation != self._columns.generation or len(self._held) > LAYOUTS_MAX:
+            self._held.clear()
+            self._generation = self._columns.generation
+        rows = subscribed_rows(channel, kind, self._columns)
+        key = kind, rows.tobytes()
+        found = self._held.get(key)
+        if found is None:
+            found = self._held[key] = Layout(kind, rows)
+        return found
+
+
 @dataclass(slots=True)
 class View:
-    """The rows of one event type on one channel, and up to which step they were sent."""
+    """The layout of one event type on one channel, and up to which step it was sent."""
 
-    kind: str
-    rows: Ints
+    layout: Layout
     version: int
     generation: int
     last_step: int
 
     def due(self, columns: FeedColumns) -> Ints:
-        """Rows whose turn came since the last time and whose value changed, and those not sent for a while.
-
-        The turn of a row depends on the step alone: connections that keep up are owed the same rows, and share them.
-        """
-        step, last, rows = columns.market.steps, self.last_step, self.rows
-        self.last_step = step
-        if step <= last:
-            return rows[:0]
-        pace = PACE_STEPS.get(self.kind, 1)
-        changed = columns.changed(self.kind, rows)
-        if changed is None:
-            return rows[(step + rows) % pace < step - last]
-        again = max(pace, RESEND_STEPS)
-        chosen = (step + rows) % again < step - last
-        turn = (step + rows) % pace
-        chosen |= (turn < step - last) & (changed > last - (last + rows) % pace)
-        found: Ints = rows[chosen]
+        """Rows to send now."""
+        found = self.layout.due(columns, self.last_step)
+        self.last_step = columns.market.steps
         return found
-
-
-def view(channel: Channel, kind: str, columns: FeedColumns, before: View | None) -> tuple[View, Ints]:
-    """The view of what is subscribed now, and rows that were not in the view of before."""
-    rows = subscribed_rows(channel, kind, columns)
-    if before is not None and before.generation == columns.generation:
-        fresh = np.setdiff1d(rows, before.rows, assume_unique=True)
-        return View(kind, rows, channel.version, columns.generation, before.last_step), fresh
-    return View(kind, rows, channel.version, columns.generation, columns.market.steps), rows
 
 
 def subscribed_rows(channel: Channel, kind: str, columns: FeedColumns) -> Ints:
