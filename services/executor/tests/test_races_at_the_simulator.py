@@ -54,7 +54,7 @@ async def test_an_unknown_order_holds_its_strategy_back_in_its_underlying(rig: R
 
 async def test_too_many_requests_are_looked_up_twice_before_they_count_as_refused(rig: Rig) -> None:
     """And nothing opens for a minute."""
-    await rig.fault("throttle", times=1)
+    await rig.fault("throttle", method="POST", path="/accounts/*/orders", times=1)
     intent_id = await rig.approve("0.30")
     await rig.until(intent_id, IntentState.UNKNOWN, timeout=2)
     assert Hold.THROTTLED in await eventually(lambda: rig.lane.holds)

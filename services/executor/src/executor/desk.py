@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -99,3 +101,11 @@ class Desk:
             )
             return False
         return True
+
+
+async def wait(event: asyncio.Event, seconds: float) -> None:
+    """Wait for an event, at most so long, and clear it. No cancellation is lost to the event, as in `wait_for`."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    event.clear()

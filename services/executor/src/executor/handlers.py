@@ -18,7 +18,7 @@ from chassis.kill_switch import KillSwitch
 from chassis.telemetry import get_logger
 from executor import metrics
 from executor.cancels import Cancels
-from executor.desk import PRODUCER, Desk, LeaseLostError
+from executor.desk import PRODUCER, Desk, LeaseLostError, wait
 from executor.domain.conditions import Stage
 from executor.lanes import Lane
 from executor.lookups import Lookups
@@ -214,7 +214,7 @@ class Executor:
     async def _approved_loop(self, lane: Lane) -> None:
         """The command wakes; the poll finds what a lost command left, and retries whose turn has come."""
         while True:
-            await _wait(lane.wake, POLL_SECONDS)
+            await wait(lane.wake, POLL_SECONDS)
             await self.desk.tolerant("execute", lane.account_number, partial(self._approved, lane))
 
     async def _approved(self, lane: Lane) -> None:
@@ -234,7 +234,7 @@ class Executor:
 
     async def _cancel_loop(self, lane: Lane) -> None:
         while True:
-            await _wait(lane.cancel, CANCEL_SECONDS)
+            await wait(lane.cancel, CANCEL_SECONDS)
             await self.desk.tolerant("cancel", lane.account_number, partial(self.cancels.again, lane))
 
     async def _structure_loop(self, lane: Lane) -> None:
@@ -254,7 +254,7 @@ class Executor:
             else:
                 pause = min(1.0, pause)
             await self.clock.sleep(min(SWEEP_PAUSE_SECONDS, self.settings.sweep_busy_seconds))
-            await _wait(lane.sweep, pause)
+            await wait(lane.sweep, pause)
 
     async def _busy(self, lane: Lane) -> bool:
         try:
@@ -313,11 +313,3 @@ class Executor:
         await self.client.__aexit__()
         await self.urgent.__aexit__()
         await self.engine.dispose()
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        return
-    event.clear()

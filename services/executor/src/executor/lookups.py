@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -13,7 +12,7 @@ from chassis.telemetry import get_logger
 from executor import metrics
 from executor.cancels import Cancels
 from executor.claims import LOST
-from executor.desk import PRODUCER, Desk
+from executor.desk import PRODUCER, Desk, wait
 from executor.domain.unknowns import Absence, judge, lookup_due
 from executor.lanes import Lane, Lookup
 from executor.observe import fingerprint, sent_at
@@ -146,13 +145,9 @@ class Lookups:
     async def loop(self, lane: Lane) -> None:
         """Look up for ever; sleeps until the next one is due."""
         while True:
-            lane.lookup.clear()
             await self.desk.tolerant("lookup", lane.account_number, lambda: self.round(lane))
             pause = min(max(self.next_due(lane), 0.1), 60.0)
-            try:
-                await asyncio.wait_for(lane.lookup.wait(), pause)
-            except TimeoutError:
-                continue
+            await wait(lane.lookup, pause)
 
 
 async def _release_parent(session: AsyncSession, child: Intent) -> Intent | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -13,7 +12,7 @@ from chassis.bus import publish
 from chassis.database import transaction
 from chassis.telemetry import get_logger
 from executor.cancels import Cancels
-from executor.desk import TRANSIENT, Desk
+from executor.desk import TRANSIENT, Desk, wait
 from executor.domain.reading import MAY_FILL, must_cancel
 from executor.lanes import Lane
 from ledger import intents
@@ -40,10 +39,7 @@ class Stopping:
         """Sweep one account for ever, at once when told to stop."""
         clean = 0
         while True:
-            with contextlib.suppress(TimeoutError):
-                pause = STOPPED_SWEEP_SECONDS if clean < CLEAN_SWEEPS else CLEAN_SWEEP_SECONDS
-                await asyncio.wait_for(stop.wait(), pause)
-            stop.clear()
+            await wait(stop, STOPPED_SWEEP_SECONDS if clean < CLEAN_SWEEPS else CLEAN_SWEEP_SECONDS)
             if not self.desk.kill_switch.is_set():
                 clean = 0
                 continue

@@ -65,7 +65,9 @@ def judge(
     """
     if not absence.complete:
         return None
-    if state is IntentState.UNKNOWN and throttled and throttled_lookups >= len(THROTTLED_LOOKUP_SECONDS):
+    if state is IntentState.UNKNOWN and throttled:
+        if throttled_lookups < len(THROTTLED_LOOKUP_SECONDS):
+            return None
         return Move(IntentState.REJECTED, "throttled", "the broker refused more requests and lists no such order")
     if state is IntentState.QUARANTINE and today > sent_on:
         return Move(IntentState.DEAD, "day_over", "a later day's search contains no such order")
