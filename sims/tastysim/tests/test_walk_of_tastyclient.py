@@ -18,7 +18,10 @@ from tastyclient import (
     NewLeg,
     NewOrder,
     NotFoundError,
+    OrderCondition,
+    OrderRules,
     OrderStatus,
+    PriceComponent,
     RejectedError,
     TastyClient,
 )
@@ -274,6 +277,27 @@ async def test_money_buys_a_fraction_of_a_share(client: TastyClient, account: st
         wrong = NewOrder(legs=(leg,), order_type="Notional Market", value=Decimal(value))
         with pytest.raises(RejectedError, match=says):
             await client.preview(account, wrong)
+
+
+async def test_a_condition_may_be_on_a_spread(client: TastyClient, account: str) -> None:
+    """The price of long and short parts together routes an order; one that it has not reached keeps it waiting."""
+    parts = (
+        PriceComponent(symbol="SPY", instrument_type="Equity", quantity=1, quantity_direction="Long"),
+        PriceComponent(symbol="IWM", instrument_type="Equity", quantity=2, quantity_direction="Short"),
+    )
+    for threshold, status in ((1, OrderStatus.LIVE), (100_000, OrderStatus.CONTINGENT)):
+        condition = OrderCondition(
+            action="route", symbol="SPY", instrument_type="Equity", indicator="nat", comparator="gte",
+            threshold=Decimal(threshold), price_components=parts,
+        )  # fmt: skip
+        order = share("KO").model_copy(update={"rules": OrderRules(conditions=(condition,))})
+        placed = await client.submit(account, order)
+        assert placed.status is status
+        found = await client.order(account, placed.id)
+        assert found.order_rule is not None
+        (kept,) = found.order_rule.order_conditions
+        assert (kept.triggered_at is not None) is (status is OrderStatus.LIVE)
+        assert [each.quantity_direction for each in kept.price_components] == ["Long", "Short"]
 
 
 async def test_a_pair_waits_for_its_ratio(client: TastyClient, account: str) -> None:

@@ -17,7 +17,7 @@ from pydantic import model_validator
 
 from tastyclient.errors import MalformedReplyError
 from tastyclient.http import Json, Parameters, Transport
-from tastyclient.new_orders import NewOrder, OrderEdit, OrderType, TimeInForce
+from tastyclient.new_orders import NewOrder, OrderEdit, OrderType, PriceComponent, TimeInForce
 from tastyclient.wire import Action, Quantity, Record, Reference, read
 
 
@@ -88,6 +88,8 @@ class PlacedCondition(Record):
     is_threshold_based_on_notional: bool | None = None
     triggered_at: datetime | None = None
     triggered_value: Decimal | None = None
+    price_components: tuple[PriceComponent, ...] = ()
+    """Parts of the price, where it is not the price of `symbol`."""
 
 
 class OrderRule(Record):

@@ -47,17 +47,44 @@ def _condition(market: Market, body: Any, number: int) -> dict[str, Any]:
         if body.get(name) not in known:
             raise invalid(f"rules.conditions.{name}", "does not have a valid value")
     symbol = str(body.get("symbol", ""))
-    if body.get("price-components") or quote(market, symbol) is None:
-        raise preflight("instrument_validation_failed", f"A condition on {symbol!r} or on components is not simulated.")
+    components = body.get("price-components") or []
+    if not isinstance(components, list):
+        raise invalid("rules.conditions.price-components", "is not a list")
+    priced = [_component(market, each) for each in components]
+    if not priced and quote(market, symbol) is None:
+        raise preflight("instrument_validation_failed", f"Instrument {symbol!r} has no price.")
     try:
-        threshold = str(Decimal(str(body.get("threshold"))))
+        threshold = Decimal(str(body.get("threshold")))
     except InvalidOperation:
         raise invalid("rules.conditions.threshold", "is not a number") from None
+    if not threshold.is_finite():
+        raise invalid("rules.conditions.threshold", "is not a number")
     return {
         "id": str(number), "action": body["action"], "symbol": symbol,
         "instrument-type": body.get("instrument-type", "Equity"), "indicator": body["indicator"],
-        "comparator": body["comparator"], "threshold": threshold, "is-threshold-based-on-notional": False,
-        "price-components": [],
+        "comparator": body["comparator"], "threshold": str(threshold), "is-threshold-based-on-notional": False,
+        "price-components": priced,
+    }  # fmt: skip
+
+
+def _component(market: Market, body: Any) -> dict[str, Any]:
+    """One part of a price that a condition is on: how much of what, long or short."""
+    if not isinstance(body, dict):
+        raise invalid("rules.conditions.price-components", "is not an object")
+    symbol, direction = str(body.get("symbol", "")), body.get("quantity-direction")
+    if direction not in ("Long", "Short"):
+        raise invalid("rules.conditions.price-components.quantity-direction", "does not have a valid value")
+    try:
+        quantity = Decimal(str(body.get("quantity")))
+    except InvalidOperation:
+        raise invalid("rules.conditions.price-components.quantity", "is not a number") from None
+    if not quantity.is_finite() or quantity <= 0:
+        raise invalid("rules.conditions.price-components.quantity", "is not a positive number")
+    if quote(market, symbol) is None:
+        raise preflight("instrument_validation_failed", f"Instrument {symbol!r} has no price.")
+    return {
+        "symbol": symbol, "instrument-type": body.get("instrument-type", "Equity"), "quantity": str(quantity),
+        "quantity-direction": direction,
     }  # fmt: skip
 
 
@@ -80,15 +107,23 @@ def must_cancel(rule: Rule | None, market: Market, now: datetime) -> bool:
 
 
 def _met(condition: dict[str, Any], market: Market, now: datetime) -> bool:
-    """`last` is the mid; `nat` what a buyer pays where it must rise, and what a seller gets where it must fall."""
+    """`last` is the mid; `nat` what a buyer pays where it must rise, and what a seller gets where it must fall.
+
+    Of components: the sum of their prices by quantity, short ones negative; a buyer of the whole sells those.
+    """
     if "triggered-at" in condition:
         return True
-    found = quote(market, condition["symbol"])
-    if found is None:
-        return False
-    bid, ask = found
     rising = condition["comparator"] == "gte"
-    value = (bid + ask) / 2 if condition["indicator"] == "last" else ask if rising else bid
+    whole = [{"symbol": condition["symbol"], "quantity": "1", "quantity-direction": "Long"}]
+    value = Decimal(0)
+    for part in condition["price-components"] or whole:
+        found = quote(market, part["symbol"])
+        if found is None:
+            return False
+        bid, ask = found
+        long = part["quantity-direction"] == "Long"
+        price = (bid + ask) / 2 if condition["indicator"] == "last" else ask if rising is long else bid
+        value += Decimal(part["quantity"]) * (price if long else -price)
     threshold = Decimal(condition["threshold"])
     if (value >= threshold) is not rising and value != threshold:
         return False

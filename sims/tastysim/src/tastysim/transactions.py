@@ -74,7 +74,8 @@ def _money(amount: Decimal) -> Row:
 
 def delivery(
     identity: int, account: str, sub_kind: str, text: str, symbol: str, underlying: str, quantity: Quantity,
-    now: datetime, *, action: str | None = None, price: Decimal | None = None, value: Decimal = Decimal(0), costs: Costs = _FREE,
+    now: datetime, *, action: str | None = None, price: Decimal | None = None, value: Decimal = Decimal(0),
+    costs: Costs = _FREE,
 ) -> Row:  # fmt: skip
     """What is received or delivered without a trade. quantity: a magnitude; value: $ received."""
     row = _base(identity, account, "Receive Deliver", sub_kind, text, now) | {
