@@ -22,6 +22,7 @@ from schemas.columns import COLUMNS, ColumnBatch, ColumnKind, encode
 from schemas.market import FeedStatus, MarketMetrics, MarketSession, OptionChain, SessionPhase
 from strategies.chainfile import ChainFileError
 from tastysim.bus_market import BusMarket
+from tastysim.orders import Order
 from tastysim.service import build
 from tastysim.settings import SimSettings
 from testkit.eventually import eventually
@@ -204,6 +205,11 @@ async def test_orders_trade_on_paper_against_the_bus_and_stop_when_it_freezes(
         await publisher.publish(subjects.md_columns(ColumnKind.QUOTE, "XYZ"), encode(batch))
         await state(publisher, subjects.MD_FEED, alive(now))
 
+    async def filled(order: Order, ask: float) -> bool:
+        """Whether an order has filled, while the feed goes on."""
+        await publish(2.0, ask)
+        return order.status == "Filled"
+
     def bought(price: str) -> dict[str, object]:
         legs = [{"symbol": CALL, "action": "Buy to Open", "quantity": 1, "instrument-type": "Equity Option"}]
         return {"order-type": "Limit", "time-in-force": "Day", "price": price, "price-effect": "Debit", "legs": legs}
@@ -214,9 +220,8 @@ async def test_orders_trade_on_paper_against_the_bus_and_stop_when_it_freezes(
         await eventually(lambda: "XYZ" in market.rows)
         await publish(2.0, 2.2)
         await eventually(lambda: np.isfinite(market.bid[market.row_of[CALL]]))
-        await publish(2.0, 2.2)
         first = broker.submit(bought("2.30"), market.now)
-        await eventually(lambda: first.status == "Filled")
+        await eventually(lambda: filled(first, 2.2))
         assert Decimal(first.fills[0]["fill-price"]) == Decimal("2.2")
         await eventually(lambda: market.quote_age(CALL) > 1.0)
         frozen = broker.submit(bought("2.30"), market.now)
@@ -230,8 +235,7 @@ async def test_orders_trade_on_paper_against_the_bus_and_stop_when_it_freezes(
             assert (await http.get(path)).json()["why"] == "a quote is older than 1 s"
             refused = await http.put("/sim/clock", json={"speed": 60})
             assert refused.status_code == 400
-        await publish(2.0, 2.1)
-        await eventually(lambda: frozen.status == "Filled")
+        await eventually(lambda: filled(frozen, 2.1))
         assert Decimal(frozen.fills[0]["fill-price"]) == Decimal("2.1")
         assert app.state.clock.failures == 0
     await asyncio.sleep(0)
