@@ -150,15 +150,20 @@ class Rows(Mapping[str, int]):
     def __init__(self, listing: Listing, *, streamer: bool) -> None:
         self._listing, self._streamer = listing, streamer
         self._find = listing.row_of_streamer if streamer else listing.row_of_occ
+        self._asked: dict[str, int] = {}
+        """What was found before: the same few symbols are asked for again and again."""
 
     def __getitem__(self, symbol: str) -> int:
-        row = self._find(symbol)
+        row = self._asked.get(symbol)
         if row is None:
-            raise KeyError(symbol)
+            row = self._find(symbol)
+            if row is None:
+                raise KeyError(symbol)
+            self._asked[symbol] = row
         return row
 
     def __contains__(self, symbol: object) -> bool:
-        return isinstance(symbol, str) and self._find(symbol) is not None
+        return isinstance(symbol, str) and (symbol in self._asked or self._find(symbol) is not None)
 
     def __iter__(self) -> Iterator[str]:
         for each in Options(self._listing):
