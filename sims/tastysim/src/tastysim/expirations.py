@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 CENT, ZERO = Decimal("0.01"), Decimal(0)
 _LEAST = Decimal("0.01")
 """In the money by so much a share: exercised by exception."""
-Price = Callable[[Contract], Decimal]
+Price = Callable[[Contract], Decimal | None]
+"""What a contract is settled at; None while nobody knows: it stays until somebody does."""
 
 
 def expire(broker: Broker, at: datetime, price: Price) -> None:
@@ -41,8 +42,9 @@ def expire(broker: Broker, at: datetime, price: Price) -> None:
         by_name[contract.underlying].append(contract)
     for _, contracts in sorted(by_name.items()):
         for contract in sorted(contracts, key=lambda each: (each.ends_at, each.symbol)):
-            count = int(broker.positions[contract.symbol][0])
-            settle(broker, contract, count, contract.ends_at, price(contract), "expired")
+            count, known = int(broker.positions[contract.symbol][0]), price(contract)
+            if known is not None:
+                settle(broker, contract, count, contract.ends_at, known, "expired")
 
 
 def _over(broker: Broker, order: Order, at: datetime) -> bool:

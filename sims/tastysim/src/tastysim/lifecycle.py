@@ -22,6 +22,7 @@ from optionmath.sessions import NEW_YORK, OPEN, closes_at, market_date, next_ses
 from tastysim import corporate_actions, expirations, interest, valuation
 from tastysim.contracts import Contract
 from tastysim.corporate_events import Dividend
+from tastysim.orders import Refusal
 
 if TYPE_CHECKING:
     from tastysim.broker import Broker
@@ -119,13 +120,20 @@ class Lifecycle:
             corporate_actions.pay_dividends(broker, day, at)
             interest.accrue(broker, day, at)
 
-    def _settlement(self, contract: Contract) -> Decimal:
+    def _settlement(self, contract: Contract) -> Decimal | None:
         """Official close of the last session, or the price now where the market does not know it or at the open."""
         if contract.settlement is Settlement.PM:
             known = self.market.settlement(contract.underlying, last_session(contract.option.expiration))
             if known is not None:
                 return known
-        return valuation.spot(self.market, contract.underlying)
+        return self._price(contract)
+
+    def _price(self, contract: Contract) -> Decimal | None:
+        """Price of the underlying now; None where this market does not know it."""
+        try:
+            return valuation.spot(self.market, contract.underlying)
+        except Refusal:
+            return None
 
     def _early(self, broker: Broker, day: date, at: datetime, dividends: dict[str, Dividend]) -> None:
         """Assign short options whose holders exercise this evening."""
@@ -137,8 +145,8 @@ class Lifecycle:
             if contract.ends_at <= at or not contract.is_american or not contract.is_standard:
                 continue
             quote = valuation.quote(self.market, symbol)
-            price = valuation.spot(self.market, contract.underlying)
-            gain = contract.intrinsic(price) / contract.multiplier
+            price = self._price(contract)
+            gain = Decimal(0) if price is None else contract.intrinsic(price) / contract.multiplier
             if quote is None or gain <= 0:
                 continue
             left = sum(quote, Decimal(0)) / 2 - gain
