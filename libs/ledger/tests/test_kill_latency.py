@@ -94,7 +94,7 @@ async def test_no_permit_follows_the_commit_of_a_stop(ledger: Journal, capsys: p
             await connection.execute(text("SET LOCAL session_replication_role = replica"))
             await connection.execute(text("UPDATE ledger.intent SET submitting_at = submitting_at - interval '2 days'"))
             await connection.execute(text("UPDATE ledger.account_risk SET tokens = NULL, tokens_at = NULL"))
-        supply = await supply_of(ledger, accounts, 25)
+        supply = await supply_of(ledger, accounts, 12)
         trial = Trial()
         running = [asyncio.create_task(submit(ledger, account, supply[account], trial)) for account in accounts]
         await trial.running.wait()

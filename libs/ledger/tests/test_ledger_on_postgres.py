@@ -152,7 +152,7 @@ async def test_nothing_is_permitted_after_a_stop_has_committed(engines: Engines,
     await arm(engines)
     epoch = await hold_lease(engines)
     violations = permits = 0
-    for trial in range(30):
+    for trial in range(15):
         waiting = [await propose(engines) for _ in range(3)]
         stopped_at: list[datetime] = []
 

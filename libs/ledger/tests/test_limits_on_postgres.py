@@ -25,7 +25,7 @@ from schemas.orders import IntentState
 from testkit.journal import ACCOUNT, Journal, approved, journal
 
 SCALE = int(os.environ.get("TT_TEST_SCALE", "1"))
-PROPOSALS, CONNECTIONS = 2_000 * SCALE, 8
+PROPOSALS, CONNECTIONS = 1_000 * SCALE, 8
 D = Decimal
 FLAT = Holdings(D(100_000), D(0), D(0), D(100_000))
 REASON = "for the test of limits"
@@ -197,7 +197,7 @@ async def test_thousands_of_proposals_at_once_breach_no_limit(ledger: Journal) -
 
     await asyncio.gather(*(propose(worker) for worker in range(CONNECTIONS)))
     assert refusals["taken"] > 100
-    assert refusals["open_order_value_max_pct"] > 100
+    assert refusals["open_order_value_max_pct"] > 50
     assert worst > 9_000
 
 

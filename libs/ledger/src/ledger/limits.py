@@ -1,7 +1,8 @@
 """Hard limits: versioned rows with a safe range, and no loosening by more than a quarter in a day by one person.
 
 The database refuses what this module must not do; a limit that is missing denies. Percentages are of net liquidating
-value unless the name says otherwise. Sources: the product's trading rules, section 7, and its control checklist.
+value unless the name says otherwise. Sources: the product's trading rules, section 7, and its control checklist; where
+both give a number, the trading rules'.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def _spec(name: str, unit: str, default: str, lowest: str, highest: str, *, is_f
     return LimitSpec(name, unit, D(default), D(lowest), D(highest), is_floor)
 
 
-_OF_NET_LIQ, _MESSAGES = "% of net liq", "messages"
+_OF_NET_LIQ, _OF_100K, _MESSAGES, _SECONDS = "% of net liq", "$ for each 100,000 of net liq", "messages", "seconds"
 SPECS: Mapping[str, LimitSpec] = MappingProxyType(
     {
         spec.name: spec
@@ -55,7 +56,7 @@ SPECS: Mapping[str, LimitSpec] = MappingProxyType(
             _spec("trade_risk_max_pct", _OF_NET_LIQ, "2", "0.1", "10"),
             _spec("open_order_value_max_pct", _OF_NET_LIQ, "10", "1", "50"),
             _spec("daily_loss_max_pct", _OF_NET_LIQ, "5", "1", "15"),
-            _spec("daily_loss_max", "$ for each 100,000 of net liq", "1000", "100", "15000"),
+            _spec("daily_loss_max", _OF_100K, "1000", "100", "15000"),
             _spec("drawdown_max_pct", "% of the high-water mark", "10", "1", "50"),
             _spec("var_max_pct", _OF_NET_LIQ, "2", "0.1", "10"),
             _spec("daily_trades_automated_max", "trades", "20", "0", "200"),
@@ -69,6 +70,39 @@ SPECS: Mapping[str, LimitSpec] = MappingProxyType(
             _spec("repeated_opens_per_10_minutes", "opens", "2", "1", "100"),
             _spec("repeated_opens_per_day", "opens", "3", "1", "500"),
             _spec("strategy_opens_per_day", "opens", "20", "1", "1000"),
+            _spec("legs_max", "legs", "4", "1", "4"),
+            _spec("quantity_max", "contracts", "10", "1", "1000"),
+            _spec("premium_max_pct", _OF_NET_LIQ, "2.5", "0.1", "20"),
+            _spec("price_collar_max_pct", "% of the mid", "5", "0.5", "50"),
+            _spec("price_collar_ticks_max", "ticks", "2", "0", "20"),
+            _spec("theoretical_gap_max_pct", "% of the model value", "15", "1", "100"),
+            _spec("leg_spread_max_pct", "% of the leg's mid", "30", "1", "200"),
+            _spec("slippage_ten_minutes_max", _OF_100K, "300", "10", "5000"),
+            _spec("slippage_day_max", _OF_100K, "750", "10", "10000"),
+            _spec("feed_max_age_seconds", _SECONDS, "5", "1", "60"),
+            _spec("quote_max_age_at_submit_seconds", _SECONDS, "15", "1", "600"),
+            _spec("leg_skew_max_seconds", _SECONDS, "15", "0.1", "600"),
+            _spec("underlying_max_age_seconds", _SECONDS, "15", "0.5", "600"),
+            _spec("greeks_max_age_seconds", _SECONDS, "30", "1", "600"),
+            _spec("underlying_move_max_pct", "% in 60 seconds", "3", "0.5", "20"),
+            _spec("rejects_per_minute_max", "refusals", "2", "0", "20"),
+            _spec("rejects_per_day_max", "refusals", "9", "0", "100"),
+            _spec("working_orders_max", "orders", "6", "1", "100"),
+            _spec("sector_positions_max", "structures", "5", "1", "100"),
+            _spec("expiration_max_pct", _OF_NET_LIQ, "10", "1", "50"),
+            _spec("beta_delta_max_pct", _OF_NET_LIQ, "30", "1", "200"),
+            _spec("vega_max_pct", "% of net liq a point", "0.25", "0.01", "5"),
+            _spec("weekly_loss_max_pct", _OF_NET_LIQ, "6", "1", "30"),
+            _spec("position_loss_max_pct", _OF_NET_LIQ, "2", "0.1", "20"),
+            _spec("buying_power_agreement_max_pct", "% of the larger", "15", "1", "100"),
+            _spec("expiration_day_minutes_min", "minutes", "60", "0", "390", is_floor=True),
+            _spec("session_open_minutes_min", "minutes", "5", "0", "120", is_floor=True),
+            _spec("session_close_minutes_min", "minutes", "15", "0", "120", is_floor=True),
+            _spec("closing_minutes_min", "minutes", "2", "0", "30", is_floor=True),
+            _spec("clock_skew_max_seconds", _SECONDS, "2", "0.1", "10"),
+            _spec("broker_errors_max", "errors in a row", "4", "1", "20"),
+            _spec("feed_stop_seconds", _SECONDS, "60", "5", "600"),
+            _spec("contact_lost_seconds", _SECONDS, "60", "5", "600"),
         )
     }
 )

@@ -144,31 +144,24 @@ async def recheck(session: AsyncSession, intent: Intent) -> Refusal | None:
     account = await lock(session, intent.account_number)
     limits = await hard.current(session, intent.account_number)
     opens, step = intent.purpose == Purpose.OPEN.value, intent.walk_step > 0
-    if opens and (refusal := await _opening(session, intent, account, limits)):
-        return refusal
     tokens = throttles.refilled(account.tokens, account.tokens_at, account.now, limits)
-    traffic = await throttles.traffic(session, intent.account_number, tokens)
+    traffic, repeats, lost = await throttles.sent(session, intent, tokens)
+    if opens:
+        allowed = limits.of("unknown_orders_max")
+        if lost.of_strategy or allowed is None or lost.of_account > allowed:
+            return Refusal("unknown_orders_max", Decimal(lost.of_account), allowed, "orders whose fate is unknown")
+        if throttles.is_repeatable(intent) and (refusal := throttles.repeated(repeats, limits)):
+            return refusal
     if refusal := throttles.throttled(traffic, limits, step=step, closes=not opens):
         return refusal
+    if opens and account.held_at is not None:
+        others = await outstanding(
+            session, intent.account_number, without_root=intent.root_intent_id, held_at=account.held_at
+        )
+        if refusal := judge(reservation_of(intent), account.held, others, limits):
+            return refusal
     await session.execute(_SPEND, {"account": intent.account_number, "tokens": tokens - 1})
     return None
-
-
-async def _opening(session: AsyncSession, intent: Intent, account: AccountRisk, limits: HardLimits) -> Refusal | None:
-    lost = await throttles.lost(session, intent.account_number, intent.strategy_id)
-    allowed = limits.of("unknown_orders_max")
-    if lost.of_strategy or allowed is None or lost.of_account > allowed:
-        return Refusal("unknown_orders_max", Decimal(lost.of_account), allowed, "orders whose fate is unknown")
-    if throttles.is_repeatable(intent):
-        refusal = throttles.repeated(await throttles.repeats(session, intent), limits)
-        if refusal is not None:
-            return refusal
-    if account.held_at is None:
-        return None
-    others = await outstanding(
-        session, intent.account_number, without_root=intent.root_intent_id, held_at=account.held_at
-    )
-    return judge(reservation_of(intent), account.held, others, limits)
 
 
 def reservation_of(intent: Intent) -> Reservation:

@@ -40,7 +40,7 @@ class Repeats:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """Orders whose fate is unknown: of the account, of the strategy, of the strategy in the underlying set aside."""
+    """Orders whose fate is unknown: of the account, and those of the strategy among them."""
 
     of_account: int
     of_strategy: int
@@ -85,47 +85,35 @@ def refilled(tokens: Decimal | None, at: datetime | None, now: datetime, limits:
     return min(burst, tokens + rate * Decimal(str(max(0.0, (now - at).total_seconds()))))
 
 
-_TRAFFIC = text(
+_SENT = text(
     "SELECT count(*) FILTER (WHERE submitting_at > clock_timestamp() - interval '1 minute') AS minute, "
     "count(*) FILTER (WHERE submitting_at > clock_timestamp() - interval '1 hour') AS hour, "
-    "count(*) FILTER (WHERE submitting_at >= ledger.day_start()) AS today FROM ledger.intent "
+    "count(*) FILTER (WHERE submitting_at >= ledger.day_start()) AS today, "
+    "count(*) FILTER (WHERE opened AND same AND submitting_at > clock_timestamp() - interval '10 minutes') AS ten, "
+    "count(*) FILTER (WHERE opened AND same AND submitting_at >= ledger.day_start()) AS repeated, "
+    "count(*) FILTER (WHERE opened AND submitting_at >= ledger.day_start()) AS strategy, "
+    "(SELECT count(*) FROM ledger.intent WHERE account_number = :account AND state IN ('unknown', 'quarantine')) "
+    "AS lost, (SELECT count(*) FROM ledger.intent WHERE account_number = :account AND strategy_id = :strategy "
+    "AND state IN ('unknown', 'quarantine')) AS lost_of_strategy FROM ("
+    "SELECT submitting_at, strategy_id = :strategy AND purpose = 'open' AND source = :automated AND walk_step = 0 "
+    "AS opened, underlying_symbol = :underlying AND spread_type = :spread AS same FROM ledger.intent "
     "WHERE account_number = :account "
-    "AND submitting_at >= least(ledger.day_start(), clock_timestamp() - interval '1 hour')"
-)
-_REPEATS = text(
-    "SELECT count(*) FILTER (WHERE same AND submitting_at > clock_timestamp() - interval '10 minutes') AS ten, "
-    "count(*) FILTER (WHERE same AND submitting_at >= ledger.day_start()) AS today, "
-    "count(*) FILTER (WHERE submitting_at >= ledger.day_start()) AS strategy FROM ("
-    "SELECT submitting_at, underlying_symbol = :underlying AND spread_type = :spread AS same FROM ledger.intent "
-    "WHERE account_number = :account AND strategy_id = :strategy AND purpose = 'open' AND source = :automated "
-    "AND walk_step = 0 AND submitting_at >= least(ledger.day_start(), clock_timestamp() - interval '10 minutes')) sent"
-)
-_LOST = text(
-    "SELECT count(*) AS account, count(*) FILTER (WHERE strategy_id = :strategy) AS strategy FROM ledger.intent "
-    "WHERE account_number = :account AND state IN ('unknown', 'quarantine')"
+    "AND submitting_at >= least(ledger.day_start(), clock_timestamp() - interval '1 hour')) sent"
 )
 
 
-async def traffic(session: AsyncSession, account_number: str, tokens: Decimal) -> Traffic:
-    """What was sent for an account."""
-    row = (await session.execute(_TRAFFIC, {"account": account_number})).one()
-    return Traffic(tokens, row.minute, row.hour, row.today)
-
-
-async def repeats(session: AsyncSession, intent: Intent) -> Repeats:
-    """What automation has sent like an intent."""
+async def sent(session: AsyncSession, intent: Intent, tokens: Decimal) -> tuple[Traffic, Repeats, Lost]:
+    """What the account of an intent has sent, what automation has sent like it, and what is unknown."""
     values = {
         "account": intent.account_number, "strategy": intent.strategy_id, "underlying": intent.underlying_symbol,
         "spread": intent.spread_type, "automated": AUTOMATED,
     }  # fmt: skip
-    row = (await session.execute(_REPEATS, values)).one()
-    return Repeats(row.ten, row.today, row.strategy)
-
-
-async def lost(session: AsyncSession, account_number: str, strategy_id: str) -> Lost:
-    """Orders whose fate is unknown."""
-    row = (await session.execute(_LOST, {"account": account_number, "strategy": strategy_id})).one()
-    return Lost(row.account, row.strategy)
+    row = (await session.execute(_SENT, values)).one()
+    return (
+        Traffic(tokens, row.minute, row.hour, row.today),
+        Repeats(row.ten, row.repeated, row.strategy),
+        Lost(row.lost, row.lost_of_strategy),
+    )
 
 
 def is_repeatable(intent: Intent) -> bool:
