@@ -281,3 +281,13 @@ async def test_every_route_answers_any_body_in_the_brokers_envelope(
             assert error["message"], (method, path, content, body)
     assert seen & {200, 201}
     assert {400, 404} <= seen
+
+
+@pytest.mark.parametrize("path", ["/accounts/5WT00001/orders/dry-run", "/margin/accounts/5WT00001/dry-run"])
+async def test_an_action_that_is_a_list_is_refused(
+    api: tuple[httpx.AsyncClient, list[tuple[str, str]]], path: str
+) -> None:
+    """What cannot be looked up is not known."""
+    http, _ = api
+    answer = await http.post(path, json=ORDER | {"legs": [LEG | {"action": ["Buy to Open"]}]})
+    assert answer.status_code in (400, 422)

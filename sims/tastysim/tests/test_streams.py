@@ -51,6 +51,7 @@ async def connected(client: TastyClient, **setup: object) -> AsyncIterator[webso
         ({"type": "FEED_SETUP", "channel": 1, "acceptEventFields": {"Quote": "bidPrice"}}, "INVALID_MESSAGE"),
         ({"type": "CHANNEL_REQUEST", "channel": 3, "service": "FEED", "parameters": {"contract": "SOME"}},
          "INVALID_MESSAGE"),
+        (OPEN | {"channel": 3, "parameters": {"contract": ["AUTO"]}}, "INVALID_MESSAGE"),
         (OPEN | {"channel": 2}, "BAD_ACTION"),
         (OPEN, "BAD_ACTION"),
         (OPEN | {"channel": 5, "service": "DOM"}, "BAD_ACTION"),

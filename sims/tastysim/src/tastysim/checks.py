@@ -69,7 +69,7 @@ def _leg(market: Market, leg: Any, held: Collection[str], order_type: str) -> di
     quantity = _decimal(leg.get("quantity"), "legs.quantity")
     if order_type == "Notional Market":
         quantity = _of_notional(quantity, kind)
-    if leg.get("action") not in SIGNS or quantity is None or quantity <= 0:
+    if str(leg.get("action")) not in SIGNS or quantity is None or quantity <= 0:
         raise invalid("legs", "action or quantity")
     if quantity != int(quantity) and (kind != "Equity" or order_type not in ("Market", "Notional Market")):
         raise invalid("legs.quantity", "is not whole: fractions are of shares, and of market orders")

@@ -187,7 +187,7 @@ class Session:
         if service != "FEED":
             raise Wrong("BAD_ACTION", f"service {service[:40]} is not granted", number)
         contract = parameters.get("contract", "AUTO")
-        if contract not in CONTRACTS:
+        if not isinstance(contract, str) or contract not in CONTRACTS:
             raise Wrong("INVALID_MESSAGE", "contract is one of AUTO, HISTORY, STREAM, TICKER", number)
         self.channels[number] = Channel(number, contract)
         return [{
