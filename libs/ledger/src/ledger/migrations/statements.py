@@ -18,6 +18,11 @@ def run(block: str) -> None:
             current = ""
 
 
+def quoted(words: str) -> str:
+    """The inside of an SQL string."""
+    return words.replace("'", "''")
+
+
 def write_transitions() -> None:
     """Make the database's table of legal moves that of `schemas.orders`."""
     moves = ", ".join(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic import op
 
 from ledger.limits import COOL_OFF_MINUTES, LOOSENED_AT_ONCE_PCT, SPECS
-from ledger.migrations.statements import run
+from ledger.migrations.statements import quoted, run
 
 revision = "0003"
 down_revision = "0002"
@@ -101,7 +101,8 @@ def upgrade() -> None:
     schema = _SCHEMA.replace("{at_once}", str(LOOSENED_AT_ONCE_PCT)).replace("{cool_off}", str(COOL_OFF_MINUTES))
     run(schema)
     ranges = ", ".join(
-        f"('{spec.name}', '{spec.unit}', {spec.lowest}, {spec.highest}, {spec.is_floor})" for spec in SPECS.values()
+        f"('{spec.name}', '{quoted(spec.unit)}', {spec.lowest}, {spec.highest}, {spec.is_floor})"
+        for spec in SPECS.values()
     )
     op.execute(f"INSERT INTO ledger.limit_range VALUES {ranges}")
     values = ", ".join(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic import op
 
 from ledger.limits import SPECS
-from ledger.migrations.statements import run
+from ledger.migrations.statements import quoted, run
 
 revision = "0004"
 down_revision = "0003"
@@ -160,7 +160,8 @@ def upgrade() -> None:
     for block in (_PERMITS, _GATE, _RIGHTS):
         run(block)
     ranges = ", ".join(
-        f"('{spec.name}', '{spec.unit}', {spec.lowest}, {spec.highest}, {spec.is_floor})" for spec in SPECS.values()
+        f"('{spec.name}', '{quoted(spec.unit)}', {spec.lowest}, {spec.highest}, {spec.is_floor})"
+        for spec in SPECS.values()
     )
     op.execute(
         f"INSERT INTO ledger.limit_range VALUES {ranges} ON CONFLICT (name) DO UPDATE SET unit = excluded.unit, "
