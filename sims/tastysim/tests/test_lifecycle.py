@@ -138,6 +138,19 @@ def test_what_was_missed_happens_in_its_order(opened: Open, tmp_path: Path) -> N
     assert removed["executed-at"] == sold["executed-at"] == "2026-03-20T20:00:00.000+00:00"
 
 
+def test_a_contract_waits_for_a_settlement_price(opened: Open) -> None:
+    """Where nobody knows what its underlying closed at, it is settled as soon as somebody does."""
+    market, brokerage, broker = opened()
+    do(broker, "Buy to Open", occ("C", 95), 1)
+    brokerage.step(market.now)
+    market.spot[0] = float("nan")
+    brokerage.lifecycle.run(AFTER)
+    assert held(broker) == {occ("C", 95): 1}
+    market.spot[0] = 99.0
+    brokerage.lifecycle.run(AFTER + timedelta(days=3))
+    assert held(broker) == {"ACME": 100}
+
+
 DIVIDEND = Dividend(
     "ACME", Decimal("1.255"), date(2026, 2, 20), date(2026, 3, 19), date(2026, 3, 19), date(2026, 3, 31)
 )
