@@ -76,7 +76,7 @@ SPECS: Mapping[str, LimitSpec] = MappingProxyType(
             _spec("price_collar_max_pct", "% of the mid", "5", "0.5", "50"),
             _spec("price_collar_ticks_max", "ticks", "2", "0", "20"),
             _spec("theoretical_gap_max_pct", "% of the model value", "15", "1", "100"),
-            _spec("leg_spread_max_pct", "% of the leg's mid", "30", "1", "200"),
+            _spec("leg_spread_max_pct", "% of its mid", "30", "1", "200"),
             _spec("slippage_ten_minutes_max", _OF_100K, "300", "10", "5000"),
             _spec("slippage_day_max", _OF_100K, "750", "10", "10000"),
             _spec("feed_max_age_seconds", _SECONDS, "5", "1", "60"),
