@@ -284,10 +284,11 @@ async def test_every_route_answers_any_body_in_the_brokers_envelope(
 
 
 @pytest.mark.parametrize("path", ["/accounts/5WT00001/orders/dry-run", "/margin/accounts/5WT00001/dry-run"])
-async def test_an_action_that_is_a_list_is_refused(
-    api: tuple[httpx.AsyncClient, list[tuple[str, str]]], path: str
+@pytest.mark.parametrize("spoiled", [{"action": ["Buy to Open"]}, {"quantity": "1" * 400}])
+async def test_a_leg_that_cannot_be_looked_up_or_counted_is_refused(
+    api: tuple[httpx.AsyncClient, list[tuple[str, str]]], path: str, spoiled: dict[str, Any]
 ) -> None:
-    """What cannot be looked up is not known."""
+    """A list for an action, a quantity beyond all decimals."""
     http, _ = api
-    answer = await http.post(path, json=ORDER | {"legs": [LEG | {"action": ["Buy to Open"]}]})
+    answer = await http.post(path, json=ORDER | {"legs": [LEG | spoiled]})
     assert answer.status_code in (400, 422)

@@ -20,6 +20,8 @@ NOT_SHARES = ("Index", "Future", "Cryptocurrency")
 SHARE_DECIMALS, NOTIONAL_LEAST = 5, 5
 """Decimals of a fraction of a share; $ of the smallest notional order."""
 _PRICED, _TRIGGERED = ("Limit", "Stop Limit"), ("Stop", "Stop Limit")
+QUANTITY_MAX = 1_000_000_000
+"""More of anything is a mistake."""
 
 
 def read_order(market: Market, account: str, body: Any, now: datetime, held: Collection[str] = ()) -> Order:
@@ -69,7 +71,7 @@ def _leg(market: Market, leg: Any, held: Collection[str], order_type: str) -> di
     quantity = _decimal(leg.get("quantity"), "legs.quantity")
     if order_type == "Notional Market":
         quantity = _of_notional(quantity, kind)
-    if str(leg.get("action")) not in SIGNS or quantity is None or quantity <= 0:
+    if str(leg.get("action")) not in SIGNS or quantity is None or not 0 < quantity <= QUANTITY_MAX:
         raise invalid("legs", "action or quantity")
     if quantity != int(quantity) and (kind != "Equity" or order_type not in ("Market", "Notional Market")):
         raise invalid("legs.quantity", "is not whole: fractions are of shares, and of market orders")
