@@ -12,6 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 import numpy as np
 import pytest
@@ -220,6 +221,15 @@ class Rig:
             **changes,
         )  # fmt: skip
 
+    async def change(self, intent_id: str, what: str) -> None:
+        """Change the past of an intent: the ledger's guards refuse that to everybody in the product."""
+        statement = f"UPDATE ledger.intent SET {what} WHERE intent_id = '{intent_id}'"
+        await as_owner(self.database_url, statement, unguarded=True)
+
+    async def age(self, intent_id: str) -> None:
+        """Let an order have been sent ten minutes ago: a younger one may not be listed yet."""
+        await self.change(intent_id, "submitting_at = submitting_at - interval '10 minutes'")
+
     async def intent(self, intent_id: str) -> Intent:
         async with transaction(self.risk) as session:
             return await intents.get(session, intent_id)
@@ -309,10 +319,29 @@ def quote_everything(executor: Executor, market: Any) -> None:
     )
 
 
+ROOM = (
+    "INSERT INTO ledger.limit_value (name, account_number, version, value, who, why) "
+    "SELECT name, '', 2, highest, 'demo', 'room for a trial' FROM ledger.limit_range WHERE name LIKE 'messages%'"
+)
+"""No throttle of messages: what is tried here are sends."""
+
+
+async def as_owner(database_url: str, statement: str, *, unguarded: bool = False) -> None:
+    """Change the ledger as nobody in the product can. unguarded: its triggers are off."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        if unguarded:
+            await connection.execute("SET session_replication_role = replica")
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
 @pytest.fixture
 async def idle_rig(database_url: str, provisioned_nats_url: str, tmp_path: Path) -> AsyncIterator[Rig]:
     """A rig whose executor is not started yet."""
     await asyncio.to_thread(migrations.upgrade, database_url)
+    await as_owner(database_url, ROOM)
     port = free_port()
     app = build_simulator(SimSettings(port=port, data_dir=tmp_path / "sim"))
     wire = Wire(app)

@@ -6,8 +6,6 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-import asyncpg
-
 from chassis.database import transaction
 from executor.domain.conditions import Hold, Stage
 from executor.health import state_of
@@ -72,7 +70,7 @@ async def test_what_was_being_sent_at_a_crash_is_unknown_and_adopted(rig: Rig) -
             session, lost, IntentState.SUBMITTING, "executor", external_identifier="tt-lost", epoch=rig.lane.epoch,
             body_hash="hash", submitting_at=datetime.now(UTC),
         )  # fmt: skip
-    await _as_owner(rig, "UPDATE ledger.intent SET epoch = 0 WHERE intent_id = $1", "lost")
+    await rig.change("lost", "epoch = 0")
     await rig.executor.recovery.orphans(rig.lane)
     await rig.until("lost", IntentState.UNKNOWN, IntentState.QUARANTINE)
     assert rig.accepted("lost") == 0
@@ -146,7 +144,7 @@ async def test_an_emptied_broker_stops_the_account_until_a_person_has_looked(idl
     await rig.kill()
     await rig.fault("wipe_account")
     await eventually(lambda: not rig.simulator_broker.orders, timeout=10)
-    await _age(rig, opened)
+    await rig.age(opened)
     await rig.start(ready=False)
     try:
         await eventually(lambda: rig.executor.desk.lanes and rig.lane.stage is Stage.STOPPED, timeout=20)
@@ -160,26 +158,6 @@ async def test_an_emptied_broker_stops_the_account_until_a_person_has_looked(idl
         assert "stopped_here" in await rig.alarms()
     finally:
         await rig.stop()
-
-
-async def _age(rig: Rig, intent_id: str) -> None:
-    """Let an order have been sent ten minutes ago: a younger one may not be listed yet."""
-    await _as_owner(
-        rig,
-        "UPDATE ledger.intent SET submitting_at = submitting_at - interval '10 minutes', version = version + 1 "
-        "WHERE intent_id = $1",
-        intent_id,
-    )
-
-
-async def _as_owner(rig: Rig, statement: str, intent_id: str) -> None:
-    """Change the past, which the ledger's guards refuse to everybody."""
-    connection = await asyncpg.connect(rig.database_url)
-    try:
-        await connection.execute("SET session_replication_role = replica")
-        await connection.execute(statement, intent_id)
-    finally:
-        await connection.close()
 
 
 async def test_orders_of_ours_that_the_ledger_does_not_know_stop_the_account(idle_rig: Rig) -> None:

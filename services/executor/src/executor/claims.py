@@ -15,6 +15,8 @@ from executor.desk import PRODUCER, Desk
 from executor.domain.unknowns import Unknown, WorkingClose, close_allowance, holds_back
 from executor.lanes import Lane
 from ledger import fills, intents
+from ledger.claims import detail, stop_repeating
+from ledger.exposure import Refusal as Limit
 from ledger.intents import ClaimRefusal, Permit
 from ledger.tables import Intent
 from schemas.orders import AT_BROKER, IntentState
@@ -48,6 +50,9 @@ _ENDS = {
     ClaimRefusal.GATE: (IntentState.WITHDRAWN, "trading is stopped"),
     ClaimRefusal.NOT_ARMED: (IntentState.WITHDRAWN, "automation is not armed"),
     ClaimRefusal.EXPIRED: (IntentState.EXPIRED, "approval expired before it was sent"),
+    ClaimRefusal.UNKNOWN_ORDERS: (IntentState.WITHDRAWN, "the fate of other orders is unknown"),
+    ClaimRefusal.LIMIT: (IntentState.WITHDRAWN, "a limit would be exceeded"),
+    ClaimRefusal.REPEATED: (IntentState.WITHDRAWN, "automation has opened the same as often as it may by itself"),
 }
 
 
@@ -68,13 +73,30 @@ async def claim_first(
             producer=PRODUCER,
             limit_price=price,
         )
-    return answer if isinstance(answer, Permit) else refusal_of(answer)
+        limit = detail(session)
+    if answer is ClaimRefusal.REPEATED:
+        await _stop_repeating(desk, intent)
+    return answer if isinstance(answer, Permit) else refusal_of(answer, limit)
 
 
-def refusal_of(answer: ClaimRefusal) -> Refusal:
-    """The ledger's refusal in words."""
+def refusal_of(answer: ClaimRefusal, limit: Limit | None = None) -> Refusal:
+    """The ledger's refusal in words. A throttle ends nothing: it is asked again until the approval expires."""
     ends, reason = _ENDS.get(answer, (None, answer.value))
-    return Refusal(answer.value, reason, ends)
+    if limit is not None:
+        reason = f"{reason}: {limit.limit} {limit.value} of {limit.allowed} {limit.detail}".strip()
+    return Refusal(answer.value, reason[:500], ends)
+
+
+async def _stop_repeating(desk: Desk, intent: Intent) -> None:
+    """A strategy that repeats itself stops until a person lets it run."""
+    async with transaction(desk.engine) as session:
+        stopped = await stop_repeating(session, intent, PRODUCER)
+    desk.committed()
+    if stopped:
+        await desk.alarm(
+            intent.account_number, "strategy_repeats", intent.strategy_id,
+            f"{intent.strategy_id} opened {intent.spread_type} in {intent.underlying_symbol} as often as it may",
+        )  # fmt: skip
 
 
 async def _held_back(
