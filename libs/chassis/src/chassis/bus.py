@@ -34,6 +34,7 @@ from opentelemetry import propagate, trace
 from prometheus_client import Counter
 from pydantic import ValidationError
 
+from chassis.failpoints import failpoint
 from chassis.settings import ServiceSettings
 from chassis.telemetry import get_logger
 from schemas import subjects
@@ -169,10 +170,12 @@ async def publish_durable(
     if valid_until is not None:
         own[VALID_UNTIL] = valid_until.isoformat()
     data = message if isinstance(message, bytes) else message.model_dump_json().encode()
+    failpoint("chassis.publish.before")
     try:
         acknowledged = await raw_client(broker).jetstream(timeout=timeout).publish(subject, data, headers=own)
     except (nats.errors.Error, OSError) as error:
         raise PublishError(f"{subject} was not acknowledged ({type(error).__name__})") from error
+    failpoint("chassis.publish.acknowledged")
     return not acknowledged.duplicate
 
 
@@ -197,7 +200,9 @@ def _settle(service: str) -> type[BaseMiddleware[Any, Any]]:
             parent = propagate.extract({key: str(value) for key, value in msg.headers.items()})
             with tracer.start_as_current_span(f"{service} {msg.raw_message.subject}", context=parent):
                 try:
+                    failpoint("chassis.handle.before")
                     await call_next(msg)
+                    failpoint("chassis.handle.after")
                 except (ValidationError, PoisonMessage, UnicodeDecodeError) as error:
                     await _bury(self, service, msg, error)
                     handled.labels(service, "dead_letter").inc()

@@ -25,7 +25,7 @@ from faststream.nats import NatsBroker
 from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 from starlette.routing import Route
 
-from chassis import telemetry
+from chassis import failpoints, telemetry
 from chassis.bus import missing_consumers, publish, raw_client
 from chassis.settings import ServiceSettings, SettingsError, load
 from schemas import subjects
@@ -78,7 +78,9 @@ class _Pulse:
 def main(settings_type: type[S], build: Callable[[S], Service]) -> None:
     """Entry point of a service: settings → build → run. A wrong setting is one line and exit code 78."""
     try:
-        service = build(load(settings_type))
+        settings = load(settings_type)
+        failpoints.arm(settings.mode)
+        service = build(settings)
     except SettingsError as error:
         sys.stderr.write(f"{settings_type.service}: {error}\n")
         raise SystemExit(EXIT_SETTINGS) from None

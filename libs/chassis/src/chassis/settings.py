@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, m
 PREFIX = "TT_"
 SERVICES = ("marketdata", "scanner", "risk", "executor", "analyzer", "gateway", "guardian", "backtester", "tastysim")
 _PER_SERVICE = frozenset({"health_port", "instance"})
-_COMMAND_LINE = frozenset({"TT_SHARED_DATA", "TT_TEST_CHROMIUM"})
+_COMMAND_LINE = frozenset({"TT_SHARED_DATA", "TT_TEST_CHROMIUM", "TT_FAILPOINTS"})
 
 
 class Mode(StrEnum):

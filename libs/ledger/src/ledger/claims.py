@@ -9,6 +9,7 @@ from enum import StrEnum
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chassis.failpoints import failpoint
 from ledger import gate, lease, reservations
 from ledger.exposure import Refusal
 from ledger.journal import external_identifier, get, record
@@ -69,6 +70,7 @@ async def claim(
     if IntentState(intent.state) is not IntentState.APPROVED:
         return ClaimRefusal.TAKEN
     mode, armed = await gate.lock_shared(session, intent.account_number, intent.strategy_id, intent.underlying_symbol)
+    failpoint("ledger.claim.gate_held")
     if not mode.allows(Purpose(intent.purpose)):
         return ClaimRefusal.GATE
     if intent.source == "scanner" and intent.purpose == Purpose.OPEN.value and not armed:
@@ -82,6 +84,7 @@ async def claim(
     if price < intent.worst_price:
         raise ValueError(f"a limit of {price} is past the worst price {intent.worst_price} of intent {intent_id}")
     refusal = await reservations.recheck(session, intent)
+    failpoint("ledger.claim.judged")
     session.info[_DETAIL] = refusal
     if refusal is not None:
         return _kind(refusal)
@@ -97,6 +100,7 @@ async def claim(
         submitting_at=now,
         root_submitted_at=intent.root_submitted_at or now,
     )
+    failpoint("ledger.claim.written")
     return Permit(intent)
 
 

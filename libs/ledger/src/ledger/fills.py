@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, func, select
 
+from chassis.failpoints import failpoint
 from ledger import outbox
 from ledger.core import BACK, CORRECTED, BookedFill, Execution, holding_of, standing
 from ledger.tables import FillRow, Frozen, PositionRow
@@ -45,7 +46,9 @@ async def book(session: AsyncSession, fill: Fill, underlying_symbol: str, produc
     )
     if (await session.execute(statement)).scalar() is None:
         return False
+    failpoint("ledger.fill.inserted")
     await _move(session, fill.account_number, fill.occ_symbol, underlying_symbol)
+    failpoint("ledger.fill.moved")
     subject = subjects.fact_fill(fill.account_number, fill.intent_id or "foreign")
     identity = f"{fill.account_number}-{fill.broker_order_id}-{fill.occ_symbol}-{fill.fill_id}"
     outbox.enqueue(session, producer, subject, fill, message_id=identity)

@@ -14,6 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
+from chassis.failpoints import failpoint
 from ledger import audit, outbox
 from ledger.tables import Armed, Gate, GateClock
 from schemas import subjects
@@ -70,12 +71,14 @@ async def tighten(
         raise ValueError("run does not stop anything: resume is a separate act")
     await session.execute(_PATIENT)
     await session.execute(_ALONE)
+    failpoint("ledger.gate.alone")
     revision = await _next_revision(session)
     held = await session.get(Gate, (scope.value, scope_value), with_for_update=True)
     if held is not None and GateMode(held.mode).severity >= mode.severity:
         return GateChange(held.revision, False)
     await _set(session, held, scope, scope_value, mode, revision, who, why)
     await _record(session, revision, producer, who, "stop", f"{scope.value} {scope_value}".strip(), mode.value, why)
+    failpoint("ledger.gate.tightened")
     return GateChange(revision, True)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chassis.failpoints import failpoint
 from ledger import outbox
 from ledger.core import advance, require_legal
 from ledger.observations import REQUESTED, Observation, Source
@@ -124,6 +125,7 @@ async def apply(
     intent.version += 1
     intent.updated_at = datetime.now(UTC)
     await session.flush()
+    failpoint("ledger.journal.flushed")
     _publish(session, intent, producer)
     return True
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import select
 
+from chassis.failpoints import failpoint
 from ledger import fills
 from ledger.core import IllegalMoveError
 from ledger.journal import apply, keep, legs_of
@@ -65,6 +66,7 @@ async def observe(
         raise IllegalMoveError(f"an intent that is {before.value} was seen {observation.state.value}")
     regressed = known.is_regression(observation)
     await keep(session, intent.intent_id, observation, applied=not regressed)
+    failpoint("ledger.observation.kept")
     units = max(intent.filled_quantity, known.units)
     changes: dict[str, object] = {
         "filled_quantity": units,

@@ -17,6 +17,7 @@ from sqlalchemy import text, update
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlmodel import col, func, select
 
+from chassis.failpoints import failpoint
 from ledger import inbox
 from ledger.tables import OutboxRow
 from schemas.base import Message
@@ -136,18 +137,22 @@ class Relay:
                 )
             ).scalars()
             done: list[int | None] = []
+            failpoint("ledger.outbox.read")
             try:
                 for row in due:
                     await self._publish(
                         row.subject, row.payload.encode(), message_id=row.message_id, headers=row.headers
                     )
+                    failpoint("ledger.outbox.published")
                     done.append(row.id)
             finally:
                 if done:
                     await session.execute(
                         update(OutboxRow).where(col(OutboxRow.id).in_(done)).values(published_at=func.clock_timestamp())
                     )
+                    failpoint("ledger.outbox.before_mark")
                     await session.commit()
+                    failpoint("ledger.outbox.marked")
             self.published += len(done)
             return len(done)
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from sqlalchemy.exc import SQLAlchemyError
 
 from chassis.database import transaction
+from chassis.failpoints import failpoint
 from chassis.telemetry import get_logger
 from executor import metrics
 from executor.desk import PRODUCER, Desk
@@ -37,6 +38,7 @@ class Cancels:
         lane = self.desk.lane_of(message.account_number)
         if lane is None:
             return
+        failpoint("executor.cancel.noting")
         for intent in await self.working(message.account_number):
             wanted = message.intent_id in (None, intent.intent_id, intent.root_intent_id)
             if not wanted or message.broker_order_id not in (None, intent.broker_order_id):
@@ -49,6 +51,7 @@ class Cancels:
         if message.intent_id is not None:
             lane.cancel_roots.add(await self._root(message.intent_id))
             await self._withdraw(message.intent_id)
+        failpoint("executor.cancel.noted")
         lane.cancel.set()
 
     async def _root(self, intent_id: str) -> str:
@@ -70,6 +73,7 @@ class Cancels:
                     session, intent, IntentState.WITHDRAWN, PRODUCER, reason_code="requested",
                     reason="its cancellation was asked for before it was sent",
                 )  # fmt: skip
+        failpoint("executor.cancel.withdrawn")
         self.desk.committed()
 
     async def cancel(self, account_number: str, broker_order_id: str, reason: str) -> None:
@@ -86,13 +90,16 @@ class Cancels:
         except (SQLAlchemyError, OSError) as error:
             # the ledger may be away; the order must go all the same
             log.warning("cancel.not_written", order=broker_order_id, error=type(error).__name__)
+        failpoint("executor.cancel.before_write")
         try:
             placed = await self.desk.urgent.cancel(account_number, int(broker_order_id))
         except BrokerError as error:
+            failpoint("executor.cancel.failed")
             metrics.cancels.labels(reason, error.outcome.value).inc()
             log.warning("cancel.failed", order=broker_order_id, error=str(error)[:300])
             await self.refresh(account_number, broker_order_id)
             return
+        failpoint("executor.cancel.answered")
         metrics.cancels.labels(reason, "accepted").inc()
         await self.see(placed, account_number, Source.REPLY)
 
@@ -132,6 +139,7 @@ class Cancels:
         except BrokerError as error:
             log.warning("order.not_read", order=broker_order_id, error=str(error)[:300])
             return None
+        failpoint("executor.refresh.read")
         await self.see(placed, account_number, Source.REST, asked)
         return placed
 
@@ -145,6 +153,7 @@ class Cancels:
             return seen
         lane = self.desk.lane_of(intent.account_number)
         if seen.zombie:
+            failpoint("executor.see.zombie")
             await self.desk.alarm(
                 intent.account_number, "zombie", intent.intent_id,
                 f"order {order.id} appeared after it was {seen.before.value if seen.before else 'lost'}",
@@ -165,6 +174,7 @@ class Cancels:
                 await intents.record(
                     session, locked, IntentState.CANCEL_PENDING, PRODUCER, reason_code=reason, reason="", strict=False
                 )
+                failpoint("executor.cancel.marked")
         self.desk.committed()
 
     async def working(self, account_number: str) -> list[Intent]:

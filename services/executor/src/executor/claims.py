@@ -11,6 +11,7 @@ from decimal import Decimal
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.database import transaction
+from chassis.failpoints import failpoint
 from executor.desk import PRODUCER, Desk
 from executor.domain.unknowns import Unknown, WorkingClose, close_allowance, holds_back
 from executor.lanes import Lane
@@ -64,6 +65,7 @@ async def claim_first(
     async with transaction(desk.engine) as session:
         if refusal := await _held_back(desk, session, intent, held):
             return refusal
+        failpoint("executor.claim.checked")
         answer = await intents.claim(
             session,
             intent.intent_id,
@@ -74,6 +76,7 @@ async def claim_first(
             limit_price=price,
         )
         limit = detail(session)
+        failpoint("executor.claim.before_commit")
     if answer is ClaimRefusal.REPEATED:
         await _stop_repeating(desk, intent)
     return answer if isinstance(answer, Permit) else refusal_of(answer, limit)
@@ -91,6 +94,7 @@ async def _stop_repeating(desk: Desk, intent: Intent) -> None:
     """A strategy that repeats itself stops until a person lets it run."""
     async with transaction(desk.engine) as session:
         stopped = await stop_repeating(session, intent, PRODUCER)
+    failpoint("executor.claim.repeating_stopped")
     desk.committed()
     if stopped:
         await desk.alarm(
@@ -170,6 +174,7 @@ async def claim_step(
         valid_until = desk.clock.now() + timedelta(seconds=CHILD_SECONDS)
         child = await intents.child(session, parent, str(uuid.uuid4()), price, valid_until, PRODUCER)
         order, digest = build(child, price)
+        failpoint("executor.step.child_made")
         answer = await intents.claim(
             session,
             child.intent_id,
@@ -181,4 +186,5 @@ async def claim_step(
         if not isinstance(answer, Permit):
             raise RolledBackError(refusal_of(answer))
         await intents.record(session, parent, IntentState.REPLACE_PENDING, PRODUCER)
+        failpoint("executor.step.before_commit")
         return answer.intent, order

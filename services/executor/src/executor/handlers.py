@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from chassis.bus import ordered, publish_durable
 from chassis.clock import Clock
 from chassis.database import transaction
+from chassis.failpoints import failpoint
 from chassis.kill_switch import KillSwitch
 from chassis.telemetry import get_logger
 from executor import metrics
@@ -27,6 +28,7 @@ from executor.proposals import Proposals
 from executor.reconcile import Reconciler
 from executor.recovery import Recovery, stream_of
 from executor.settings import ExecutorSettings
+from executor.standing import Standing
 from executor.stopping import Stopping
 from executor.structures import Structures
 from executor.submit import Sender
@@ -69,6 +71,7 @@ class Executor:
     recovery: Recovery = field(init=False)
     structures: Structures = field(init=False)
     surroundings: Surroundings = field(init=False)
+    standing: Standing = field(init=False)
     stopping: Stopping = field(init=False)
     _stops: dict[str, asyncio.Event] = field(default_factory=dict)
 
@@ -88,11 +91,12 @@ class Executor:
         self.lookups = Lookups(self.desk, self.cancels)
         self.reconciler = Reconciler(self.desk, self.cancels, self.lookups)
         self.surroundings = Surroundings(self.desk)
+        self.standing = Standing(self.desk, self.surroundings)
         self.recovery = Recovery(self.desk, self.cancels, self.lookups, self.reconciler, self.surroundings)
         self.structures = Structures(self.desk, self.cancels, proposals)
         self.stopping = Stopping(self.desk, self.cancels)
         for client in (self.client, self.urgent):
-            client.transport.on_response = self.surroundings.on_response
+            client.transport.on_response = self.standing.on_response
         self.broker.subscriber(**ordered(subjects.execute(), subjects.EXEC, "executor"))(self.on_execute)
         self.broker.subscriber(**ordered(subjects.cancel(), subjects.EXEC, "executor-cancel"))(self.on_cancel)
 
@@ -102,6 +106,7 @@ class Executor:
         """An approval waits in the ledger."""
         lane = self.desk.lane_of(message.account_number)
         if lane is not None:
+            failpoint("executor.execute.received")
             lane.waiting.add(message.intent_id)
             lane.wake.set()
 
@@ -113,12 +118,14 @@ class Executor:
         """Cancel at once, and write the gate: the message may have come from any client of the bus."""
         for stop in self._stops.values():
             stop.set()
+        failpoint("executor.kill.heard")
         while True:
             try:
                 async with transaction(self.engine) as session:
                     await gate.tighten(
                         session, command.scope, command.scope_value, command.mode, command.who, command.why, PRODUCER
                     )
+                failpoint("executor.kill.committed")
                 self.relay.wake()
                 return
             except (SQLAlchemyError, OSError) as error:
@@ -130,11 +137,13 @@ class Executor:
     async def run_loop(self) -> None:
         """Find the accounts, then run a lane for each; one that loses its lease ends the process."""
         await self.surroundings.start()
+        await self.standing.start()
         for number in await self._find_accounts():
             self.desk.lanes[number] = Lane(number)
             self._stops[number] = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.surroundings.loop(), name="surroundings")
+            tasks.create_task(self.standing.loop(), name="standing")
             for lane in self.desk.lanes.values():
                 tasks.create_task(self._run_lane(lane), name=f"lane-{lane.account_number}")
 
@@ -188,11 +197,13 @@ class Executor:
                 continue
             if not kept:
                 raise LeaseLostError(number)
+            failpoint("executor.lease.renewed")
             lane.renewed_at = asked
 
     async def _notification_loop(self, lane: Lane) -> None:
         while True:
             message = await lane.notifications.get()
+            failpoint("executor.notification.received")
             try:
                 await self._notified(lane, message)
             finally:
@@ -225,6 +236,7 @@ class Executor:
             waiting = list(await intents.in_states(session, [IntentState.APPROVED], lane.account_number))
         for intent in waiting:
             await self.sender.execute(lane, intent)
+            failpoint("executor.approved.done")
 
     async def _walk_loop(self, lane: Lane) -> None:
         while True:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.database import transaction
+from chassis.failpoints import failpoint
 from chassis.telemetry import get_logger
 from executor import metrics
 from executor.cancels import Cancels
@@ -64,12 +65,14 @@ class Lookups:
         ]
         if not due:
             return
+        failpoint("executor.lookup.due")
         began = self.desk.clock.monotonic()
         for each in due:
             # skip what is overdue: a process that was away asks once, not ten times
             while each.sent_at + lookup_due(each.asked, throttled=each.throttled) <= now:
                 each.asked += 1
         listed = await self.read(lane, [each.intent_id for each in due])
+        failpoint("executor.lookup.read")
         await self.absent(lane, listed, began)
 
     async def read(self, lane: Lane, identities: list[str]) -> list[PlacedOrder]:
@@ -135,6 +138,8 @@ class Lookups:
                 session, intent, found.state, PRODUCER, reason_code=found.code, reason=found.reason, strict=False
             )
             parent = await _release_parent(session, intent)
+            failpoint("executor.lookup.before_commit")
+        failpoint("executor.lookup.committed")
         log.warning("unknown.moved", intent=intent.intent_id, to=found.state.value, code=found.code)
         if found.state is IntentState.QUARANTINE:
             await self.desk.alarm(lane.account_number, "quarantine", intent.intent_id, found.reason)

@@ -9,6 +9,7 @@ from decimal import Decimal
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.database import transaction
+from chassis.failpoints import failpoint
 from chassis.telemetry import get_logger
 from executor import metrics
 from executor.desk import PRODUCER, Desk
@@ -73,6 +74,7 @@ class Observer:
                 booked = await self._book(session, order, number, intent)
             await self.desk.alarm(number, "unpermitted_order", str(order.id), str(error))
             seen = Observed(intent, IntentState(intent.state) if intent else None, booked, unpermitted=True)
+        failpoint("executor.observe.committed")
         self.desk.committed()
         await self._tell(seen, order, number)
         return seen
@@ -80,7 +82,9 @@ class Observer:
     async def _take(self, order: PlacedOrder, number: str, look: Observation) -> Observed:
         async with transaction(self.desk.engine) as session:
             intent = await find(session, order, number)
+            failpoint("executor.observe.found")
             booked = await self._book(session, order, number, intent)
+            failpoint("executor.observe.booked")
             if intent is None:
                 return Observed(None, None, booked)
             before = IntentState(intent.state)
@@ -91,6 +95,7 @@ class Observer:
             done = await observing.observe(
                 session, intent, look, PRODUCER, broker_order_id=str(order.id), reason_code=code, reason=reason
             )
+            failpoint("executor.observe.before_commit")
             uneven, beyond = _judged(intent, await fills.executions(session, intent.intent_id))
         return Observed(intent, before, booked, uneven, beyond, late=done.filled_late)
 

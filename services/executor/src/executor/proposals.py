@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from chassis.bus import publish_durable
+from chassis.failpoints import failpoint
 from chassis.telemetry import get_logger
 from executor.desk import PRODUCER, Desk
 from executor.domain.partials import repair
@@ -75,6 +76,8 @@ class Proposals:
             valid_until=now + timedelta(seconds=VALID_SECONDS),
         )
         subject = subjects.propose(PRODUCER)
+        failpoint("executor.propose.before_publish")
         await publish_durable(self.desk.broker, subject, message, message_id=identity, valid_until=message.valid_until)
+        failpoint("executor.propose.published")
         log.warning("proposal.made", intent=intent.intent_id, proposal=identity, why=why)
         return True

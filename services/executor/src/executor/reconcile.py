@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import and_, col, or_, select
 
 from chassis.database import transaction
+from chassis.failpoints import failpoint
 from chassis.telemetry import get_logger
 from executor import metrics
 from executor.cancels import Cancels
@@ -61,12 +62,15 @@ class Reconciler:
         listed = await self.desk.urgent.live_orders(number)
         for order in listed:
             await self.lookups.take(lane, order, asked)
+        failpoint("executor.sweep.orders_taken")
         matched = await self.matched(lane, listed)
         await self.act(lane, matched)
         await self._missing(lane, listed)
         held = {each.symbol: int(each.signed_quantity) for each in await self.desk.urgent.positions(number)}
+        failpoint("executor.sweep.before_compare")
         await self.compare(lane, held)
         await self.balance(await self.desk.urgent.balance(number))
+        failpoint("executor.sweep.done")
         await self.lookups.load(lane)
         lane.reconciled_at = self.desk.clock.monotonic()
         if lane.reconciled_at - lane.transactions_at >= self.desk.settings.transactions_seconds:
@@ -118,6 +122,7 @@ class Reconciler:
                 session, KillScope.ALL, "", GateMode.CANCEL_WORKING, PRODUCER, why[:300], PRODUCER
             )
         self.desk.committed()
+        failpoint("executor.duplicate.stopped")
         if change.changed:
             log.error("order.duplicated", intent=identity, surplus=surplus)
         await self.desk.alarm(lane.account_number, "duplicate_order", identity, why)
@@ -148,10 +153,12 @@ class Reconciler:
             disputed = {root_of(symbol) for symbol in found}
             wanted = self._others(lane) | reasons
             await self._freeze(session, lane, wanted, disputed)
+            failpoint("executor.compare.before_commit")
         if found and found != lane.differences:
             lane.transactions_at = ABSENT  # what no order explains, the history may
         lane.differences = found
         lane.different_since = {name: lane.different_since.get(name, now) for name in reasons}
+        failpoint("executor.compare.committed")
         metrics.mismatches.labels(number).set(len(reasons))
         self.desk.committed()
         await self._halt(lane, now)
@@ -182,6 +189,7 @@ class Reconciler:
         why = f"broker and ledger of {lane.account_number} differ in {', '.join(lasting_ones)} for {limit:g} s"
         async with transaction(self.desk.engine) as session:
             change = await gate.tighten(session, KillScope.ALL, "", GateMode.HALT_OPENS, PRODUCER, why, PRODUCER)
+            failpoint("executor.halt.before_commit")
         self.desk.committed()
         if change.changed:
             await self.desk.alarm(lane.account_number, "mismatch_halt", ",".join(lasting_ones), why)
@@ -201,12 +209,14 @@ class Reconciler:
                 at=now,
                 producer=PRODUCER,
             )
+            failpoint("executor.balance.before_commit")
         self.desk.committed()
 
     async def transactions(self, lane: Lane) -> None:
         """Read the account's history: book what no order explains, and look up orders whose fills are missing."""
         start = market_date(self.desk.market_now()) - timedelta(days=1)
         rows = await self.desk.urgent.transactions(lane.account_number, start_date=start)
+        failpoint("executor.transactions.read")
         entries = [each for each in map(_entry, rows) if each is not None]
         for busted in reversals(entries):
             await self._take_back(lane, busted)
@@ -251,6 +261,7 @@ class Reconciler:
             )  # fmt: skip
             if new and row is not None:
                 await fills.publish_position(session, number, row.underlying_symbol, PRODUCER)
+            failpoint("executor.take_back.before_commit")
         self.desk.committed()
         if row is None:
             log.warning("bust.unknown_fill", account=number, order=busted.order_id, symbol=busted.symbol)
@@ -279,6 +290,7 @@ class Reconciler:
             new = await fills.book(session, fill, underlying, PRODUCER)
             if new:
                 await fills.publish_position(session, lane.account_number, underlying, PRODUCER)
+            failpoint("executor.deliver.before_commit")
         self.desk.committed()
         if new:
             log.info(

@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import col, select
 
 from chassis.database import transaction
+from chassis.failpoints import failpoint
 from chassis.telemetry import get_logger
 from executor import metrics
 from executor.cancels import Cancels
@@ -140,6 +141,7 @@ class Recovery:
 
     async def _start_stopped(self, lane: Lane) -> tuple[str, str]:
         """1: nothing is sent. The ledger answers and is durable, a gate row is there, nobody has another build."""
+        failpoint("executor.recovery.start_stopped")
         settings = text("SELECT current_setting('synchronous_commit'), current_setting('fsync')")
         async with transaction(self.desk.engine) as session:
             commit, fsync = (await session.execute(settings)).one()
@@ -156,11 +158,13 @@ class Recovery:
     async def _lease(self, lane: Lane) -> tuple[str, str]:
         """2: the account's lease, with an epoch above all before."""
         settings = self.desk.settings
+        failpoint("executor.recovery.lease")
         while True:
             asked = self.desk.clock.monotonic()
             async with transaction(self.desk.engine) as session:
                 epoch = await lease.acquire(session, lane.account_number, settings.instance, settings.lease_seconds)
             if epoch is not None:
+                failpoint("executor.recovery.leased")
                 lane.epoch, lane.renewed_at = epoch, asked
                 return "ok", f"epoch {epoch}"
             lane.reason = "another process holds the account"
@@ -183,6 +187,8 @@ class Recovery:
                     reason="the sending process ended before the broker answered", strict=False,
                 )  # fmt: skip
                 log.warning("intent.unknown_after_restart", intent=intent.intent_id)
+            failpoint("executor.recovery.orphans_before_commit")
+        failpoint("executor.recovery.orphans")
         self.desk.committed()
         await self.lookups.load(lane)
         await self.cancels.resume(lane)
@@ -191,11 +197,13 @@ class Recovery:
 
     async def _stream(self, lane: Lane) -> tuple[str, str]:
         """4: the account stream is connected and holds back what it hears."""
+        failpoint("executor.recovery.stream")
         lane.seen.clear()
         return "ok", f"gap {lane.stream.gaps}" if lane.stream else "no stream"
 
     async def _broker_state(self, lane: Lane) -> tuple[str, str]:
         """5: every page of what the broker knows, from a day before the oldest order that is not finished."""
+        failpoint("executor.recovery.reading")
         number, now = lane.account_number, self.desk.clock.now()
         async with transaction(self.desk.engine) as session:
             unfinished = await intents.open_intents(session, number)
@@ -219,6 +227,7 @@ class Recovery:
             positions={each.symbol: int(each.signed_quantity) for each in positions},
             expected={str(each.broker_order_id): each for each in known},
         )
+        failpoint("executor.recovery.read")
         await self.reconciler.balance(balance)
         lane.read_at = self.desk.clock.monotonic()
         return "ok", f"{len(by_number)} orders since {start}, {len(complex_orders)} complex, {len(positions)} positions"
@@ -240,17 +249,20 @@ class Recovery:
             raise StoppedError(why)
         for order in read.orders:
             await self.lookups.take(lane, order, read.asked_at)
+            failpoint("executor.recovery.adopted_one")
         working = [each for each in matched.foreign if each.may_fill]
         return ("held" if working else "ok"), f"{len(matched.ours)} ours, {len(working)} working for somebody else"
 
     async def _duplicates(self, lane: Lane) -> tuple[str, str]:
         """7: no two orders with one name; foreign ones freeze their underlying."""
+        failpoint("executor.recovery.duplicates")
         matched = await self.reconciler.matched(lane, self.read[lane.account_number].orders)
         await self.reconciler.act(lane, matched)
         return ("held" if matched.surplus else "ok"), f"{len(matched.surplus)} intents with more than one order"
 
     async def _positions(self, lane: Lane) -> tuple[str, str]:
         """8: what the fills add up to is what the broker holds, contract by contract, or the underlying is frozen."""
+        failpoint("executor.recovery.positions")
         await self.reconciler.transactions(lane)
         await self.reconciler.compare(lane, self.read[lane.account_number].positions, at_once=True)
         return ("held" if lane.differences else "ok"), f"{len(lane.differences)} contracts differ"
@@ -259,6 +271,7 @@ class Recovery:
         """9: what is reserved is what may still trade: every order at the broker has its reservation."""
         async with transaction(self.desk.engine) as session:
             reserved = await intents.in_states(session, RESERVED_STATES, lane.account_number)
+        failpoint("executor.recovery.reservations")
         listed = {str(order.id) for order in self.read[lane.account_number].orders}
         lost = [
             each.intent_id
@@ -272,6 +285,7 @@ class Recovery:
 
     async def _drain(self, lane: Lane) -> tuple[str, str]:
         """10: what was heard meanwhile goes through the same reducer."""
+        failpoint("executor.recovery.drain")
         count = lane.notifications.qsize()
         await lane.notifications.join()
         return "ok", f"{count} messages"
@@ -280,6 +294,7 @@ class Recovery:
         """11: a second reading, seconds later: whatever has changed is in the ledger too."""
         pause = lane.read_at + self.desk.settings.second_sweep_seconds - self.desk.clock.monotonic()
         await self.desk.clock.sleep(max(0.0, pause))
+        failpoint("executor.recovery.second_sweep")
         await self.reconciler.sweep(lane)
         async with transaction(self.desk.engine) as session:
             frozen = await fills.frozen(session, lane.account_number)
@@ -290,10 +305,12 @@ class Recovery:
 
     async def _gate(self, lane: Lane) -> tuple[str, str]:
         """12: a stop that nobody else sees refuses a dry run; without it the gate answers as it stands."""
+        failpoint("executor.recovery.gate_self_test")
         return "ok", await gate_self_test(self.desk.engine, lane.account_number)
 
     async def _ready(self, lane: Lane) -> tuple[str, str]:
         """13: orders may be opened, as far as the gate allows."""
+        failpoint("executor.recovery.ready")
         lane.stage, lane.reason = Stage.READY, ""
         self.surroundings.judge(lane)
         lane.wake.set()

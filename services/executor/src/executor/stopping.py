@@ -10,6 +10,7 @@ import nats
 
 from chassis.bus import publish
 from chassis.database import transaction
+from chassis.failpoints import failpoint
 from chassis.telemetry import get_logger
 from executor.cancels import Cancels
 from executor.desk import TRANSIENT, Desk, wait
@@ -67,14 +68,17 @@ class Stopping:
 
     async def _sweep(self, lane: Lane) -> int:
         """Cancel the orders that the stop concerns; returns how many can still fill, sends in hand included."""
+        failpoint("executor.stop.sweeping")
         number, asked = lane.account_number, self.desk.clock.now()
         concerned = [
             str(order.id)
             for order in await self.desk.urgent.live_orders(number)
             if order.status.value in MAY_FILL and await self._concerned(order, number, asked)
         ]
+        failpoint("executor.stop.listed")
         # side by side: many cancellations must not wait for each other's answers
         await asyncio.gather(*(self.cancels.cancel(number, each, "stopped") for each in concerned))
+        failpoint("executor.stop.cancelled")
         # an order on its way when the list was read is not in it yet, but in the journal
         async with transaction(self.desk.engine) as session:
             journal = [

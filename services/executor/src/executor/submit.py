@@ -14,6 +14,7 @@ import orjson
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.database import transaction
+from chassis.failpoints import failpoint
 from chassis.telemetry import get_logger
 from executor import metrics
 from executor.cancels import Cancels
@@ -67,10 +68,13 @@ class Sender:
     async def _first(self, lane: Lane, intent: Intent, price: Decimal, mid: Decimal) -> None:
         order = new_order(intent, price)
         lane.unsent.add(intent.intent_id)
+        failpoint("executor.submit.before_claim")
         answer = await claim_first(self.desk, lane, intent, price, body_hash(order))
+        failpoint("executor.submit.claim_answered")
         metrics.claims.labels("permit" if isinstance(answer, Permit) else answer.code).inc()
         if isinstance(answer, Permit):
             self.desk.committed()
+            failpoint("executor.submit.permitted")
             lane.mid_at_send[intent.intent_id] = mid
             await self.send(lane, answer.intent, order, None)
         else:
@@ -78,6 +82,7 @@ class Sender:
             await self._refused(intent, answer)
 
     async def _refused(self, intent: Intent, answer: Refusal) -> None:
+        failpoint("executor.submit.refused")
         log.info("claim.refused", intent=intent.intent_id, answer=answer.code, reason=answer.reason)
         if answer.code == ClaimRefusal.LEASE.value:
             raise LeaseLostError(intent.account_number)
@@ -89,6 +94,7 @@ class Sender:
         began = time.monotonic()
         kind = "replace" if replaces else "submit"
         if void := await self._void(lane, intent, began):
+            failpoint("executor.submit.void")
             metrics.sends.labels(kind, "not_sent").inc()
             lane.unsent.discard(intent.intent_id)
             await self._not_sent(lane, intent, replaces, *void)
@@ -97,15 +103,19 @@ class Sender:
         if replaces is None:
             approved = (self.desk.clock.now() - intent.created_at).total_seconds()
             metrics.approval_to_wire_seconds.observe(max(0.0, approved))
+        failpoint("executor.submit.before_write")
         try:
             placed = await self._request(intent, order, replaces)
         except BrokerError as error:
+            failpoint("executor.submit.answer_failed")
             await self._failed(lane, intent, error, kind, replaces)
             return
         finally:
             metrics.send_seconds.observe(time.monotonic() - began)
+        failpoint("executor.submit.answered")
         metrics.sends.labels(kind, "accepted").inc()
         await self.cancels.see(placed, intent.account_number, Source.REPLY)
+        failpoint("executor.submit.recorded")
         if replaces is not None and replaces.broker_order_id is not None:
             await self.cancels.refresh(replaces.account_number, replaces.broker_order_id)
 
@@ -157,6 +167,7 @@ class Sender:
             await self._retry(lane, intent, found.state, code, reason)
         else:
             await self.end(intent.intent_id, found.state, code, reason)
+        failpoint("executor.submit.failure_recorded")
         if found.state is IntentState.UNKNOWN:
             lane.lookups[intent.intent_id] = Lookup(
                 intent.intent_id, intent.root_intent_id, now, throttled=found.throttled
@@ -170,6 +181,7 @@ class Sender:
 
     async def _both_links(self, replaced: Intent | None) -> None:
         """A replacement without an answer is ambiguous twice: look at the old order, and at what replaced it."""
+        failpoint("executor.submit.both_links")
         if replaced is None or replaced.broker_order_id is None:
             return
         old = await self.cancels.refresh(replaced.account_number, replaced.broker_order_id)
@@ -181,6 +193,7 @@ class Sender:
         async with transaction(self.desk.engine) as session:
             current = await intents.get(session, intent.intent_id, lock=True)
             await intents.record(session, current, state, PRODUCER, reason_code=code, reason=reason, strict=False)
+            failpoint("executor.retry.ended")
             tries = await _tries(session, current)
             root = await intents.get(session, current.root_intent_id)
             again = current.state == state.value and tries <= self.desk.settings.retry_max_attempts
@@ -192,8 +205,10 @@ class Sender:
                     tries, self.desk.settings.retry_base_seconds, LONGEST_RETRY_SECONDS, random.random()
                 )
                 lane.not_before[child.intent_id] = self.desk.clock.monotonic() + delay
+                failpoint("executor.retry.child_made")
                 metrics.retries.inc()
                 log.info("send.retry", intent=child.intent_id, after=intent.intent_id, attempt=tries, seconds=delay)
+        failpoint("executor.retry.committed")
         self.desk.committed()
 
     async def settle_unsent(self, lane: Lane) -> None:
@@ -208,6 +223,7 @@ class Sender:
                         session, intent, IntentState.NOT_SENT, PRODUCER, reason_code="permit_lost",
                         reason="the ledger's answer was lost, and nothing was written",
                     )  # fmt: skip
+            failpoint("executor.unsent.settled")
             lane.unsent.discard(identity)
             self.desk.committed()
 
@@ -219,6 +235,7 @@ class Sender:
             intent = await intents.get(session, replaced.intent_id, lock=True)
             if intent.state == IntentState.REPLACE_PENDING.value:
                 await intents.record(session, intent, IntentState.WORKING, PRODUCER, strict=False)
+        failpoint("executor.replace.given_back")
         self.desk.committed()
 
     async def end(self, intent_id: str, state: IntentState, code: str, reason: str) -> None:
@@ -226,6 +243,8 @@ class Sender:
         async with transaction(self.desk.engine) as session:
             intent = await intents.get(session, intent_id, lock=True)
             await intents.record(session, intent, state, PRODUCER, reason_code=code, reason=reason, strict=False)
+            failpoint("executor.end.written")
+        failpoint("executor.end.committed")
         self.desk.committed()
 
     def stopped(self, intent: Intent) -> bool:

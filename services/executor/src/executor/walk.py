@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
+from chassis.failpoints import failpoint
 from chassis.telemetry import get_logger
 from executor import metrics
 from executor.cancels import Cancels
@@ -72,6 +73,7 @@ class Walker:
             log.info("walk.extended", intent=intent.intent_id, filled=intent.filled_quantity, of=intent.quantity)
             return
         lane.cancel_roots.add(intent.root_intent_id)
+        failpoint("executor.walk.giving_up")
         await self.cancels.cancel(lane.account_number, str(intent.broker_order_id), "timeout")
         if found is AtTimeOut.UNWIND:
             # how much there is to unwind is known when the cancellation has come through
@@ -97,10 +99,12 @@ class Walker:
                 if rolled_back.refusal.code == ClaimRefusal.LEASE.value:
                     raise LeaseLostError(parent.account_number) from None
                 return
+            failpoint("executor.step.permitted")
             metrics.claims.labels("permit").inc()
             self.desk.committed()
             lane.mid_at_send[child.intent_id] = book.mid
             await self.sender.send(lane, child, order, parent)
+            failpoint("executor.step.done")
 
 
 def _request(child: Intent, price: Decimal) -> tuple[NewOrder, str]:
