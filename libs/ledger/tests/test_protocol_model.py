@@ -14,7 +14,7 @@ SCALE = int(os.environ.get("TT_TEST_SCALE", "1"))
 ONE_ORDER = Bounds(steps=False)
 """Three crashes, a lost leader, both stops, doubtful commits."""
 WITH_STEP = Bounds(crashes=2, raw_stop=False, commit_doubt=False)
-DEEP = (Bounds(crashes=3), Bounds(crashes=3, lost_leases=2), Bounds(executors=3, crashes=1))
+DEEP = (Bounds(crashes=3), Bounds(crashes=3, lost_leases=2), Bounds(executors=3, crashes=0, lost_leases=2))
 DEADLOCKS = frozenset({"forget what was being sent"})
 """Mutants that only liveness shows: searched to the end, so with small bounds."""
 
