@@ -24,6 +24,7 @@ from typing import Any
 import asyncpg
 import numpy as np
 import orjson
+import uvloop
 
 from chassis.bus import make_broker, provision, publish_durable
 from chassis.clock import SystemClock
@@ -69,8 +70,7 @@ class _Sink:
                 body = orjson.loads(await reader.readexactly(length)) if length else {}
                 answer = orjson.dumps(self._answer(head, body, at))
                 writer.write(
-                    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-                    % len(answer)
+                    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(answer)
                 )
                 writer.write(answer)
                 await writer.drain()
@@ -200,7 +200,8 @@ def measure() -> dict[str, object]:
         bus = start_nats(folder / "nats", log_path=folder / "nats.log")
         database = start_postgres(folder / "postgres", log_path=folder / "postgres.log")
         try:
-            taken = np.array(asyncio.run(_run(bus.url, database.url))) * 1000
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                taken = np.array(runner.run(_run(bus.url, database.url))) * 1000
         finally:
             database.stop()
             bus.stop()

@@ -15,7 +15,7 @@ from chassis.failpoints import failpoint
 from executor.desk import PRODUCER, Desk
 from executor.domain.unknowns import Unknown, WorkingClose, close_allowance, holds_back
 from executor.lanes import Lane
-from ledger import fills, intents
+from ledger import intents
 from ledger.claims import detail, stop_repeating
 from ledger.exposure import Refusal as Limit
 from ledger.intents import ClaimRefusal, Permit
@@ -63,7 +63,7 @@ async def claim_first(
     """The permit of an approved intent at its first price, in one transaction with what holds it back."""
     held = await closing_positions(desk, lane, intent)
     async with transaction(desk.engine) as session:
-        if refusal := await _held_back(desk, session, intent, held):
+        if refusal := await _held_back(desk, lane, session, intent, held):
             return refusal
         failpoint("executor.claim.checked")
         answer = await intents.claim(
@@ -104,20 +104,23 @@ async def _stop_repeating(desk: Desk, intent: Intent) -> None:
 
 
 async def _held_back(
-    desk: Desk, session: AsyncSession, intent: Intent, held: dict[str, int] | None
-) -> Refusal | None:  # fmt: skip
-    """What unknown orders and frozen underlyings forbid."""
-    account = intent.account_number
-    lost = await intents.in_states(session, LOST, account)
-    if intent.purpose == Purpose.OPEN.value:
-        unknown = [Unknown(each.intent_id, each.strategy_id, each.underlying_symbol) for each in lost]
-        if reason := holds_back(intent.strategy_id, intent.underlying_symbol, unknown):
-            return Refusal("unknown_order", reason, IntentState.WITHDRAWN)
-        frozen = await fills.frozen(session, account)
-        if intent.underlying_symbol in frozen:
-            return Refusal("frozen", frozen[intent.underlying_symbol][:300], IntentState.WITHDRAWN)
+    desk: Desk, lane: Lane, session: AsyncSession, intent: Intent, held: dict[str, int] | None
+) -> Refusal | None:
+    """What unknown orders and frozen underlyings forbid.
+
+    This process alone makes them so, and its lane knows them: the ledger is asked where there is something to ask for.
+    """
+    if intent.purpose == Purpose.CLOSE.value:
+        return None if held is None else await _close_allowed(session, desk.clock.now(), intent, held)
+    if reason := lane.frozen.get(intent.underlying_symbol):
+        return Refusal("frozen", reason[:300], IntentState.WITHDRAWN)
+    if not lane.lookups:
         return None
-    return None if held is None else await _close_allowed(session, desk.clock.now(), intent, held)
+    lost = await intents.in_states(session, LOST, intent.account_number)
+    unknown = [Unknown(each.intent_id, each.strategy_id, each.underlying_symbol) for each in lost]
+    if reason := holds_back(intent.strategy_id, intent.underlying_symbol, unknown):
+        return Refusal("unknown_order", reason, IntentState.WITHDRAWN)
+    return None
 
 
 async def closing_positions(desk: Desk, lane: Lane, intent: Intent) -> dict[str, int] | None:

@@ -105,6 +105,8 @@ class Lane:
     transactions_at: float = ABSENT
     differences: dict[str, tuple[int, int]] = field(default_factory=dict)
     different_since: dict[str, float] = field(default_factory=dict)
+    frozen: dict[str, str] = field(default_factory=dict)
+    """Underlyings in which nothing opens, with the reason; as the newest comparison wrote them."""
     foreign: dict[str, str] = field(default_factory=dict)
     """Working orders of somebody else → underlying."""
     missing: dict[str, str] = field(default_factory=dict)

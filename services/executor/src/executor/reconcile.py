@@ -153,7 +153,9 @@ class Reconciler:
             disputed = {root_of(symbol) for symbol in found}
             wanted = self._others(lane) | reasons
             await self._freeze(session, lane, wanted, disputed)
+            frozen = await fills.frozen(session, number)
             failpoint("executor.compare.before_commit")
+        lane.frozen = frozen
         if found and found != lane.differences:
             lane.transactions_at = ABSENT  # what no order explains, the history may
         lane.differences = found
