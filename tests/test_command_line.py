@@ -136,8 +136,8 @@ def test_doctor_starts_every_server_and_advises(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
-        ("TT_RISK_POSITION_MAX", "7", "did you mean TT_RISK_POSITIONS_MAX?"),
-        ("TT_POSITIONS_MAX", "7", "TT_RISK_POSITIONS_MAX"),
+        ("TT_RISK_STATE_SECOND", "1", "did you mean TT_RISK_STATE_SECONDS?"),
+        ("TT_APPROVAL_SECONDS", "7", "TT_RISK_APPROVAL_SECONDS"),
         ("TT_SCANNER_SCAN_INTERVAL_SECONDS", "soon", "TT_SCANNER_SCAN_INTERVAL_SECONDS is 'soon'"),
         ("TT_MODE", "lve", "'sim', 'paper', 'cert' or 'live'"),
         ("TT_TASTYSIM_SPEED", "0", "TT_TASTYSIM_SPEED is '0'"),

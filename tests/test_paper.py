@@ -67,7 +67,7 @@ def test_the_simulation_still_has_its_own_quotes(tmp_path: Path, monkeypatch: py
 def test_every_variable_of_paper_trading_passes_the_check_and_no_other_mode_takes_the_real_address() -> None:
     """The real broker's address is for quotes in paper; in sim it is refused."""
     settings_check.check(BROKER)
-    settings_check.check(BROKER | {"TT_EXECUTOR_WALK_STEPS": "3", "TT_RISK_POSITIONS_MAX": "5"})
+    settings_check.check(BROKER | {"TT_EXECUTOR_WALK_STEPS": "3", "TT_RISK_STATE_SECONDS": "0.5"})
     with pytest.raises(RuntimeFault, match="TT_BROKER_URL is the broker's live address and TT_MODE is 'sim'"):
         settings_check.check(BROKER | {"TT_MODE": "sim"})
     with pytest.raises(RuntimeFault, match="TT_BROKER_URL is the broker's cert address"):

@@ -50,7 +50,7 @@ def _service_of(name: str) -> str:
 
 
 def _elsewhere(text: str) -> str:
-    """Where a variable of no service would belong: TT_POSITIONS_MAX is TT_RISK_POSITIONS_MAX."""
+    """Where a variable of no service would belong: TT_APPROVAL_SECONDS is TT_RISK_APPROVAL_SECONDS."""
     name = text.split(" ", 1)[0].removeprefix(PREFIX)
     if "is not a known setting" not in text or _service_of(PREFIX + name):
         return ""

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from schemas.base import Message, UtcDatetime, Value
 from schemas.money import Money, Price
-from schemas.trade import Purpose
+from schemas.trade import Leg, Purpose
 
 
 class PositionLeg(Value):
@@ -138,6 +138,50 @@ class Heartbeat(Message):
     ready: bool = True
     reason: str = ""
     memory_mb: float | None = None
+
+
+class AccountStanding(Message):
+    """State: how an account stands at the broker, as the executor sees it; once a second, on core NATS."""
+
+    account_number: str
+    instance: str
+    holds: tuple[str, ...]
+    """Why the executor opens nothing now; empty when it would."""
+    clock_skew_seconds: float | None = None
+    """Local less broker's time."""
+    restrictions: tuple[str, ...] | None = None
+    """What the broker restricts the account to; None while it has not said."""
+    errors_in_a_row: int = 0
+    """Answers of the broker that were faults of its own, since the last good one."""
+    rate_limited: bool = False
+    """Whether the broker refused a request for its rate within the last minute."""
+    mismatch: str = ""
+    """Where broker and ledger differ for longer than they may."""
+
+
+class AskEffect(Message):
+    """Question to the executor: what would this order take from buying power? Nothing is sent but a dry run."""
+
+    account_number: str
+    purpose: Purpose
+    legs: tuple[Leg, ...]
+    quantity: int
+    price: Price
+    """Net $ per share, credit positive."""
+
+
+class BrokerEffect(Message):
+    """Answer: the broker's own word on an order that was not sent."""
+
+    account_number: str
+    buying_power: Money | None = None
+    """Taken: positive; freed: negative. None when the broker refused or did not answer."""
+    fees: Money | None = None
+    """Paid: negative."""
+    refusal: str = ""
+    """Why the broker would refuse it, in its words."""
+    failure: str = ""
+    """Why there is no answer."""
 
 
 class AuditEntry(Message):

@@ -52,6 +52,8 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(subjects.ana("volatility"), analytics.VolatilityReading, "analyzer", subjects.STATE, "Volatility"),
     Channel(subjects.ana("portfolio"), analytics.PortfolioReading, "analyzer", subjects.STATE, "Greeks of the book"),
     Channel(subjects.heartbeat(), account.Heartbeat, "each service", None, "A process is alive, once a second"),
+    Channel(subjects.account_standing(), account.AccountStanding, "executor", None, "An account at the broker"),
+    Channel(subjects.ask_effect(), account.AskEffect, "risk", None, "Ask for a dry run; the reply is a BrokerEffect"),
     Channel(subjects.KILL, commands.KillCommand, "any operator", None, "Stop trading; an empty message stops all"),
     Channel(subjects.KILL_ACK, commands.KillAck, "each service", None, "A process set its local flag"),
 )

@@ -171,6 +171,16 @@ def risk_state(account_number: str = "*") -> str:
     return f"risk.state.{_token(account_number)}"
 
 
+def account_standing(account_number: str = "*") -> str:
+    """How an account stands at the broker, once a second from the executor. Core NATS."""
+    return f"exec.standing.{_token(account_number)}"
+
+
+def ask_effect(account_number: str = "*") -> str:
+    """Question to the executor, answered with the broker's dry run. Core NATS request and reply."""
+    return f"ask.effect.{_token(account_number)}"
+
+
 def ana(kind: str, key: str = "*") -> str:
     """Analytics: `ana.volatility.{und}`, `ana.portfolio.{acct}`."""
     return f"ana.{_token(kind)}.{_token(key)}"

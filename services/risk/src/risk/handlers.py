@@ -1,4 +1,4 @@
-"""Decide each proposal in one transaction; publish where accounts stand; stop by limit; write the gate when told."""
+"""Decide each proposal in one transaction with its reservation and its messages; write the gate when told to stop."""
 
 from __future__ import annotations
 
@@ -11,30 +11,34 @@ from decimal import Decimal
 
 from faststream.nats import NatsBroker
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
-from sqlmodel import col, func, select
 
-from chassis.bus import PublishError, latest, ordered, publish_durable
+from chassis.bus import latest, ordered, publish_durable
 from chassis.clock import Clock
 from chassis.database import transaction
 from chassis.kill_switch import KillSwitch
 from chassis.telemetry import get_logger
-from ledger import balances, fills, gate, inbox, intents, outbox
+from ledger import gate, inbox, intents, outbox, reservations
+from ledger import limits as hard
+from ledger.exposure import Refusal
+from ledger.exposure import Reservation as Wanted
 from ledger.outbox import Relay
-from ledger.tables import BalanceRow, Intent
-from optionmath.sessions import NEW_YORK, market_date
-from risk import metrics
-from risk.domain import Account, Conditions, Decision, Held, Limits, Reserved, automatic_stop, decide, gauges
+from ledger.tables import Intent
+from risk import accounts, metrics
+from risk.domain.case import Case
+from risk.domain.decision import Decision, decide
+from risk.domain.facts import Account, Around, Market
+from risk.market_view import MarketView
+from risk.monitor import Monitor
 from risk.settings import RiskSettings
+from risk.standing import Standing
 from schemas import subjects
-from schemas.account import GateMode, KillScope
+from schemas.account import BrokerEffect, GateMode, KillScope
 from schemas.commands import KillCommand
-from schemas.market import FeedStatus, MarketMetrics, MarketSession, SessionPhase
-from schemas.orders import ExecuteIntent, IntentState, RiskDecision, RiskState
-from schemas.symbols import parse_occ
-from schemas.trade import Leg, ProposeTrade, Purpose
-from strategies.live_chain import LiveMarket
+from schemas.market import FeedStatus, MarketMetrics, MarketSession
+from schemas.orders import ExecuteIntent, IntentState, RiskDecision
+from schemas.trade import ProposeTrade
 
 PRODUCER = "risk"
 log = get_logger("risk")
@@ -42,23 +46,28 @@ log = get_logger("risk")
 
 @dataclass(slots=True)
 class Risk:
-    """What risk knows beside the ledger: the market, and who may trade."""
+    """What risk is made of, and what it hears."""
 
     settings: RiskSettings
     broker: NatsBroker
     engine: AsyncEngine
     clock: Clock
-    limits: Limits
-    market: LiveMarket = field(default_factory=LiveMarket)
-    metrics_of: dict[str, MarketMetrics] = field(default_factory=dict)
-    session: MarketSession | None = None
-    feed: FeedStatus | None = None
+    view: MarketView = field(init=False)
+    standing: Standing = field(init=False)
+    monitor: Monitor = field(init=False)
     kill_switch: KillSwitch = field(init=False)
     relay: Relay = field(init=False)
 
     def __post_init__(self) -> None:
+        self.view = MarketView(self.settings)
         self.kill_switch = KillSwitch(self.broker, self.settings, on_command=self.on_kill)
         self.relay = Relay(self.engine, PRODUCER, self._publish, self._relay_failed)
+        self.standing = Standing(self.settings, self.broker, self.clock)
+        self.monitor = Monitor(
+            self.settings, self.broker, self.engine, self.clock, self.view, self.standing, self.kill_switch,
+            self.relay.wake,
+        )  # fmt: skip
+        self.standing.changed = self.monitor.wake
         for subject, handler in (
             (subjects.md_metrics(), self.on_metrics),
             (subjects.MD_SESSION, self.on_session),
@@ -68,19 +77,20 @@ class Risk:
         self.broker.subscriber(**ordered(subjects.propose(), subjects.PROPOSE, "risk"))(self.on_proposal)
 
     async def on_metrics(self, message: MarketMetrics) -> None:
-        self.metrics_of[message.underlying_symbol] = message
+        self.view.metrics_of[message.underlying_symbol] = message
 
     async def on_session(self, message: MarketSession) -> None:
-        self.session = message
+        self.view.session = message
 
     async def on_feed(self, message: FeedStatus) -> None:
-        self.feed = message
+        self.view.feed = message
 
     async def on_proposal(self, message: ProposeTrade) -> None:
         """Deny with every reason, or approve with reservation and order, in one transaction."""
         began = time.perf_counter()
+        effect = await self.standing.dry_run(message)
         try:
-            decision = await self._decide(message)
+            decision = await self._decide(message, effect)
         except IntegrityError:
             # the signal was decided before under another proposal: one trade per signal, for ever
             log.info("proposal.signal_known", proposal=message.proposal_id, signal=message.signal_id)
@@ -88,6 +98,9 @@ class Risk:
         if decision is None:
             return
         self.relay.wake()
+        self.monitor.wake()
+        if (why := decision.stops_strategy) is not None:
+            await self.monitor.stop(KillScope.STRATEGY, message.strategy_id, GateMode.HALT_OPENS, why)
         metrics.decision_seconds.observe(time.perf_counter() - began)
         metrics.decisions.labels("approved" if decision.approved else "denied").inc()
         for control in decision.denials:
@@ -100,113 +113,83 @@ class Risk:
             denials=",".join(decision.denials),
         )
 
-    async def _decide(self, trade: ProposeTrade) -> Decision | None:
+    async def _decide(self, trade: ProposeTrade, effect: BrokerEffect | None) -> Decision | None:
         async with transaction(self.engine) as session:
             if not await inbox.first_time(session, PRODUCER, trade.proposal_id):
                 return None
-            await _serialize(session, trade.account_number)
-            now = self.clock.now()
-            account = await self._account(session, trade.account_number, now)
             mode, armed = await gate.lock_shared(
                 session, trade.account_number, trade.strategy_id, trade.underlying_symbol
             )
-            local = self.kill_switch.mode_for(trade.account_number, trade.strategy_id, trade.underlying_symbol)
-            strictest = max(mode, local, key=lambda each: each.severity)
-            conditions = self._conditions(trade, strictest, armed, now)
-            decision = decide(trade, account, conditions, self.limits, now)
-            intent = self._intent(trade, decision, conditions, now)
+            # one decision at a time for an account: each sees the reservations of the one before
+            await reservations.lock(session, trade.account_number)
+            now = self.clock.now()
+            case = await self._case(session, trade, effect, mode, armed, now)
+            case = replace(case, refusal=await self._reserve(session, case))
+            decision = decide(case)
+            intent = self._intent(trade, decision, case, now)
             await intents.propose(session, intent, PRODUCER)
             self._promise(session, trade, intent, decision)
             return decision
 
-    async def _account(self, session: AsyncSession, account_number: str, now: datetime) -> Account:
-        row = await balances.latest(session, account_number)
-        held = tuple(
-            Held(
-                each.occ_symbol,
-                each.underlying_symbol,
-                each.signed_quantity,
-                each.average_open_price,
-                self._sector(each.underlying_symbol),
-            )
-            for each in await fills.positions(session, account_number)
-        )
-        orders = tuple(_reserved(each) for each in await intents.reserved(session, account_number))
-        trades, automated = await _trades_today(session, account_number, now)
-        delta, vega = self._greeks([(each.occ_symbol, each.signed_quantity) for each in held])
-        return _with_balance(
-            Account(
-                held=held,
-                reserved=orders,
-                frozen=await fills.frozen(session, account_number),
-                trades_today=trades,
-                automated_trades_today=automated,
-                delta=delta,
-                vega=vega,
-            ),
-            row,
-        )
+    async def _case(
+        self,
+        session: AsyncSession,
+        trade: ProposeTrade,
+        effect: BrokerEffect | None,
+        mode: GateMode,
+        armed: bool,
+        now: datetime,
+    ) -> Case:
+        account = await accounts.read(session, trade.account_number, self.view.sector, now)
+        recent = await accounts.activity(
+            session, trade.account_number, strategy_id=trade.strategy_id, underlying=trade.underlying_symbol,
+            spread_type=trade.spread_type.value,
+        )  # fmt: skip
+        account = replace(account, activity=recent)
+        limits = await hard.current(session, trade.account_number)
+        market = self._market(account, trade, now)
+        local = self.kill_switch.mode_for(trade.account_number, trade.strategy_id, trade.underlying_symbol)
+        strictest = max(mode, local, key=lambda each: each.severity)
+        around = self._around(trade.account_number, strictest, armed, effect)
+        return Case(trade, account, market, self.view.quotes(trade, market, now), around, limits, now)
 
-    def _conditions(self, trade: ProposeTrade, mode: GateMode, armed: bool, now: datetime) -> Conditions:
-        signed = [(leg.occ_symbol, leg.action.sign * leg.quantity) for leg in trade.legs]
-        book = self.market.net_book(signed)
-        delta, vega = self._greeks(signed)
-        return Conditions(
+    def _market(self, account: Account, trade: ProposeTrade, now: datetime) -> Market:
+        symbols = {leg.occ_symbol for leg in trade.legs} | {each.occ_symbol for each in account.held}
+        symbols |= {symbol for order in account.orders for symbol, _ in order.legs}
+        return self.view.market(symbols, {trade.underlying_symbol}, now)
+
+    def _around(self, account_number: str, mode: GateMode, armed: bool, effect: BrokerEffect | None) -> Around:
+        age, standing = self.standing.of(account_number)
+        skew = standing.clock_skew_seconds if standing else None
+        return Around(
             gate=mode,
             armed=armed,
-            market_open=None if self.session is None else self.session.phase is SessionPhase.OPEN,
-            feed_age_seconds=self._feed_age(now),
-            quote_age_seconds=max(0.0, (now - book.oldest_quote_at).total_seconds()) if book else None,
-            mid=book.mid if book else None,
-            natural=book.natural if book else None,
-            spy_price=self._spy(),
-            delta=delta,
-            vega=vega,
-            sector=self._sector(trade.underlying_symbol),
+            executor_age_seconds=age,
+            executor_holds=standing.holds if standing else None,
+            clock_skew_seconds=None if skew is None else abs(skew),
+            strangers=self.standing.strangers(),
+            restrictions=standing.restrictions if standing else None,
+            broker_effect=effect.buying_power if effect else None,
+            broker_refusal=effect.refusal if effect else "",
+            dry_run_required=self.settings.dry_run_required,
         )
 
-    def _feed_age(self, now: datetime) -> float | None:
-        if self.feed is None or not self.feed.connected or self.feed.last_event_at is None:
+    async def _reserve(self, session: AsyncSession, case: Case) -> Refusal | None:
+        """Ask the ledger, which adds everything up once more under the account's lock."""
+        if not case.opens:
             return None
-        # the status itself may have stopped coming
-        oldest = min(self.feed.last_event_at, self.feed.ts_event)
-        return max(0.0, (now - oldest).total_seconds())
+        if case.max_loss is None or case.buying_power is None:
+            return Refusal("max_loss", None, None, "what it can lose or takes of buying power is not known")
+        wanted = Wanted(
+            case.max_loss, case.buying_power, case.trade.underlying_symbol,
+            f"{case.trade.underlying_symbol} {case.first_expiration}", case.automated,
+        )  # fmt: skip
+        held = accounts.holdings(case.account)
+        return await reservations.reserve(session, case.trade.account_number, wanted, case.limits, held=held)
 
-    def _spy(self) -> float | None:
-        chain = self.market.chains.get("SPY")
-        return chain.spot if chain is not None and chain.spot > 0 else None
-
-    def _sector(self, underlying_symbol: str) -> str:
-        known = self.metrics_of.get(underlying_symbol)
-        return (known.sector if known else None) or "Unknown"
-
-    def _greeks(self, signed: list[tuple[str, int]]) -> tuple[float | None, float | None]:
-        """Beta-weighted delta in SPY shares and vega in dollars a point; None when a greek or beta is missing."""
-        delta: float | None = 0.0
-        vega: float | None = 0.0
-        spy = self._spy()
-        for symbol, quantity in signed:
-            chain = self.market.chain_of(symbol)
-            known = self.metrics_of.get(chain.chain.underlying_symbol) if chain else None
-            beta = known.beta if known else None
-            own_delta = chain.greek("delta", symbol) if chain else None
-            own_vega = chain.greek("vega", symbol) if chain else None
-            if delta is not None:
-                usable = own_delta is not None and beta is not None and spy and chain is not None and chain.spot > 0
-                delta = (
-                    delta + quantity * 100 * (own_delta or 0.0) * (beta or 0.0) * chain.spot / spy
-                    if usable and chain is not None and spy
-                    else None
-                )
-            if vega is not None:
-                vega = None if own_vega is None else vega + quantity * 100 * own_vega
-        return delta, vega
-
-    def _intent(self, trade: ProposeTrade, decision: Decision, conditions: Conditions, now: datetime) -> Intent:
+    def _intent(self, trade: ProposeTrade, decision: Decision, case: Case, now: datetime) -> Intent:
         identity = str(uuid.uuid5(uuid.NAMESPACE_OID, trade.proposal_id))
         state = IntentState.APPROVED if decision.approved else IntentState.DENIED
-        failed = next((each for each in decision.controls if not each.passed), None)
-        tick = trade.candidate.tick_size if trade.candidate else Decimal("0.01")
         return Intent(
             intent_id=identity,
             account_number=trade.account_number,
@@ -222,17 +205,15 @@ class Risk:
             limit_price=trade.start_price,
             worst_price=trade.limit_price,
             decision_mid=trade.decision_mid,
-            tick_size=tick,
+            tick_size=trade.candidate.tick_size if trade.candidate else Decimal("0.01"),
             state=state.value,
             root_intent_id=identity,
             reason_code=",".join(decision.denials),
-            reason=f"{failed.rule}: {failed.value} {failed.comparison} {failed.limit} {failed.unit} does not hold"
-            if failed
-            else "",
+            reason=_reason(decision),
             rules=[each.model_dump(mode="json") for each in decision.controls],
             thesis=trade.thesis,
             candidate_id=trade.candidate.candidate_id if trade.candidate else None,
-            sector=conditions.sector,
+            sector=case.quotes.sector,
             reserved_max_loss=decision.max_loss,
             reserved_buying_power=decision.buying_power,
             reserved_delta=decision.delta,
@@ -295,49 +276,6 @@ class Risk:
         async with transaction(self.engine) as session:
             await gate.announce(session)
 
-    async def state_loop(self) -> None:
-        """Say where every account stands, and stop one that reached a loss limit."""
-        while True:
-            try:
-                await self._states()
-            except (SQLAlchemyError, DBAPIError, OSError, PublishError) as error:
-                log.warning("state.not_published", error=f"{type(error).__name__}: {error}"[:200])
-            await self.clock.sleep(self.settings.state_seconds)
-
-    async def _states(self) -> None:
-        now = self.clock.now()
-        async with transaction(self.engine) as session:
-            numbers = (await session.execute(select(BalanceRow.account_number))).scalars().all()
-            found = {number: await self._account(session, number, now) for number in numbers}
-        for number, account in found.items():
-            shown = gauges(account, self._spy(), self.limits)
-            for gauge in shown:
-                if gauge.used_pct is not None:
-                    metrics.limit_used.labels(number, gauge.name).set(gauge.used_pct)
-            busy = {each.underlying_symbol for each in account.held} | account.frozen.keys()
-            busy |= {each.underlying_symbol for each in account.reserved}
-            state = RiskState(
-                ts_event=now,
-                account_number=number,
-                gauges=shown,
-                armed=self.kill_switch.is_armed(number),
-                busy_underlyings=tuple(sorted(busy)),
-            )
-            subject = subjects.risk_state(number)
-            await publish_durable(self.broker, subject, state, message_id=f"{subject}@{now.isoformat()}")
-            if reason := automatic_stop(account, self.limits):
-                await self._stop_account(number, reason)
-
-    async def _stop_account(self, account_number: str, reason: str) -> None:
-        async with transaction(self.engine) as session:
-            change = await gate.tighten(
-                session, KillScope.ACCOUNT, account_number, GateMode.REDUCE_ONLY, "risk", reason, PRODUCER
-            )
-        if change.changed:
-            metrics.automatic_stops.labels(reason.split(" ")[0]).inc()
-            log.error("account.stopped", account=account_number, reason=reason)
-            self.relay.wake()
-
     async def _publish(self, subject: str, data: bytes, **arguments: object) -> None:
         await publish_durable(self.broker, subject, data, **arguments)  # type: ignore[arg-type]
 
@@ -359,57 +297,11 @@ class Risk:
         await self.engine.dispose()
 
 
-async def _serialize(session: AsyncSession, account_number: str) -> None:
-    """One decision at a time for an account: each sees the reservations of the one before."""
-    await session.execute(
-        text("SELECT pg_advisory_xact_lock(hashtextextended(:account, 0))"), {"account": f"risk:{account_number}"}
-    )
-
-
-async def _trades_today(session: AsyncSession, account_number: str, now: datetime) -> tuple[int, int]:
-    """Opening orders sent or about to be sent since midnight New York: all, and those of automation."""
-    start = datetime.combine(market_date(now), datetime.min.time(), NEW_YORK)
-    never_sent = [IntentState.DENIED.value, IntentState.EXPIRED.value, IntentState.WITHDRAWN.value]
-    statement = (
-        select(Intent.source, func.count())
-        .where(
-            Intent.account_number == account_number,
-            Intent.walk_step == 0,
-            Intent.purpose == Purpose.OPEN.value,
-            col(Intent.state).not_in(never_sent),
-            Intent.created_at >= start,
-        )
-        .group_by(col(Intent.source))
-    )
-    counts = {source: int(count) for source, count in (await session.execute(statement)).all()}
-    return sum(counts.values()), counts.get("scanner", 0)
-
-
-def _with_balance(account: Account, row: BalanceRow | None) -> Account:
-    if row is None:
-        return account
-    return replace(
-        account,
-        net_liq=row.net_liq,
-        buying_power=row.buying_power,
-        maintenance_requirement=row.maintenance_requirement,
-        start_of_day_net_liq=row.start_of_day_net_liq,
-        high_water_mark=row.high_water_mark,
-    )
-
-
-def _reserved(intent: Intent) -> Reserved:
-    """An order at its worst: all of it, also where part has filled."""
-    legs = [Leg.model_validate(leg) for leg in intent.legs]
-    return Reserved(
-        underlying_symbol=intent.underlying_symbol,
-        expiration=min(parse_occ(leg.occ_symbol).expiration for leg in legs),
-        purpose=Purpose(intent.purpose),
-        sector=intent.sector,
-        max_loss=intent.reserved_max_loss or Decimal(0),
-        buying_power=intent.reserved_buying_power or Decimal(0),
-        delta=intent.reserved_delta,
-        vega=intent.reserved_vega,
-        unknown=intent.state in (IntentState.UNKNOWN.value, IntentState.QUARANTINE.value),
-        closes={leg.occ_symbol: leg.quantity * intent.quantity for leg in legs if not leg.action.opens},
-    )
+def _reason(decision: Decision) -> str:
+    """The first control that failed, in words."""
+    failed = next((each for each in decision.controls if not each.passed), None)
+    if failed is None:
+        return ""
+    words = f"{failed.rule}: {failed.value} {failed.comparison} {failed.limit} {failed.unit} does not hold"
+    found = f"{words} ({failed.detail})" if failed.detail else words
+    return (accounts.WRONG + found if decision.was_wrong else found)[:500]

@@ -19,13 +19,13 @@ def build(settings: RiskSettings, clock: Clock | None = None) -> Service:
         raise SettingsError("risk needs TT_DATABASE_URL: set it to postgresql://user:password@host:port/database")
     broker = make_broker(settings)
     engine = make_engine(settings.database_url.get_secret_value(), role="tt_risk")
-    risk = Risk(settings, broker, engine, clock or SystemClock(), settings.limits())
-    feed = MarketFeed(broker, risk.market, settings.redis_url, (ColumnKind.QUOTE, ColumnKind.GREEKS))
+    risk = Risk(settings, broker, engine, clock or SystemClock())
+    feed = MarketFeed(broker, risk.view.live, settings.redis_url, (ColumnKind.QUOTE, ColumnKind.GREEKS))
     return Service(
         settings=settings,
         broker=broker,
-        loops=(risk.relay.run, risk.state_loop),
-        on_start=(risk.kill_switch.start, feed.start, risk.announce),
+        loops=(risk.relay.run, risk.monitor.loop),
+        on_start=(risk.kill_switch.start, feed.start, risk.standing.start, risk.announce),
         on_stop=(feed.stop, risk.close),
         probes={"database": risk.probe},
         gate_revision=risk.kill_switch.revision,

@@ -27,6 +27,7 @@ END $$;
 CREATE TRIGGER keep_balance_day AFTER INSERT OR UPDATE OF market_date ON ledger.balance
     FOR EACH ROW EXECUTE FUNCTION ledger.keep_balance_day();
 REVOKE ALL ON FUNCTION ledger.keep_balance_day() FROM PUBLIC;
+CREATE INDEX intent_of_day ON ledger.intent (account_number, created_at);
 GRANT SELECT ON ledger.balance_day TO tt_risk, tt_executor, tt_gateway;
 """
 
