@@ -92,7 +92,7 @@ async def test_no_permit_follows_the_commit_of_a_stop(ledger: Journal, capsys: p
     """I4 under load: six accounts claim as fast as they can, and in the middle of it everything is stopped."""
     accounts = [f"5WT1{number:04d}" for number in range(SUBMITTERS)]
     for account in accounts:
-        await ledger.hold_lease(account)
+        await ledger.hold_lease(account, seconds=3600)
     commits: list[float] = []
     claims: list[float] = []
     permits = late = 0

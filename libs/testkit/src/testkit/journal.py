@@ -65,10 +65,10 @@ class Journal:
             await intents.propose(session, intent, "risk")
         return intent.intent_id
 
-    async def hold_lease(self, account_number: str = ACCOUNT, holder: str = "e1") -> int:
+    async def hold_lease(self, account_number: str = ACCOUNT, holder: str = "e1", seconds: float = 30) -> int:
         """Take the lease; its epoch."""
         async with transaction(self.engines["tt_executor"]) as session:
-            epoch = await lease.acquire(session, account_number, holder, 30)
+            epoch = await lease.acquire(session, account_number, holder, seconds)
         assert epoch is not None
         self.epoch = epoch
         return epoch
