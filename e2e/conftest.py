@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import httpx
 import pytest
 
 from tastytrades import runtime
-from testkit.journal import lift_throttles
+from testkit.journal import lift_throttles, set_limits
 from testkit.plugin import open_to_servers
 
 START_SECONDS = 120.0
@@ -29,16 +30,17 @@ ACCOUNT = "5WT00001"
 ROOM: dict[str, str] = {
     "TT_SCANNER_SCAN_INTERVAL_SECONDS": "5",
     "TT_EXECUTOR_WALK_STEP_SECONDS": "3",
-    "TT_RISK_DAILY_TRADES_AUTOMATED_MAX": "2000",
-    "TT_RISK_DAILY_TRADES_MAX": "2000",
-    "TT_RISK_POSITIONS_MAX": "1000",
-    "TT_RISK_SECTOR_POSITIONS_MAX": "1000",
-    "TT_RISK_BETA_DELTA_MAX_PCT": "1000",
-    "TT_RISK_VEGA_MAX_PCT": "10",
-    "TT_RISK_UNDERLYING_MAX_PCT": "80",
-    "TT_RISK_UNKNOWN_ORDERS_MAX": "5",
 }
-"""Faster scans and steps and wide limits, so that a test sees many orders in little time."""
+"""Faster scans and steps, so that a test sees many orders in little time."""
+WIDE = {
+    "daily_trades_automated_max": 2000, "daily_trades_max": 2000, "positions_max": 1000, "sector_positions_max": 1000,
+    "beta_delta_max_pct": 1000, "vega_max_pct": 10, "underlying_max_pct": 80, "expiration_max_pct": 85,
+    "exposure_max_pct": 85, "open_order_value_max_pct": 80, "var_max_pct": 50, "unknown_orders_max": 5,
+    "working_orders_max": 100, "strategy_opens_per_day": 2000, "position_loss_max_pct": 50, "daily_loss_max": 15000,
+    "weekly_loss_max_pct": 30, "slippage_ten_minutes_max": 100_000, "slippage_day_max": 100_000,
+    "rejects_per_minute_max": 1000, "rejects_per_day_max": 1000,
+}  # fmt: skip
+"""Limits with room, some of them outside the safe ranges."""
 
 
 @dataclass
@@ -129,10 +131,24 @@ def await_running(folder: Path, process: subprocess.Popen[bytes]) -> System:
         if "Ctrl-C stops everything" in output:
             running = System(folder, process, runtime.load(folder))
             with ThreadPoolExecutor(1) as thread:  # the caller may run in a loop of its own
-                thread.submit(asyncio.run, lift_throttles(running.database_url())).result()
+                thread.submit(asyncio.run, make_room(running.database_url())).result()
             return running
         time.sleep(0.1)
     raise AssertionError(f"not started within {START_SECONDS:g} s: {(folder / 'up.log').read_text()}")
+
+
+async def make_room(database_url: str) -> None:
+    """Widen limits as the database's owner, who alone may move the safe ranges."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        for name, value in WIDE.items():
+            await connection.execute(
+                "UPDATE ledger.limit_range SET highest = greatest(highest, $2) WHERE name = $1", name, Decimal(value)
+            )
+    finally:
+        await connection.close()
+    await set_limits(database_url, {name: str(value) for name, value in WIDE.items()})
+    await lift_throttles(database_url)
 
 
 def stop(process: subprocess.Popen[bytes]) -> int:
