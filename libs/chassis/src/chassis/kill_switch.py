@@ -1,16 +1,17 @@
-"""The fast path of the kill switch: a flag in every process, set by the raw message, cleared by the gate only."""
+"""The fast path of the kill switch: a flag in every process, set by message or file, cleared by the gate only."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
 
 import nats
 from faststream.nats import NatsBroker
 from nats.aio.msg import Msg
 
+from chassis import kill_file
 from chassis.bus import latest, publish, raw_client
 from chassis.settings import ServiceSettings
 from chassis.telemetry import get_logger
@@ -19,6 +20,8 @@ from schemas.account import GateMode, GateRow, GateState, KillScope
 from schemas.commands import KillAck, KillCommand, parse_kill
 
 _KNOWN_MAX = 1000
+FILE_SECONDS = 0.25
+"""The file KILL is looked for this often: the road that needs no server."""
 log = get_logger("chassis.kill_switch")
 
 
@@ -41,24 +44,43 @@ class KillSwitch:
         self._tasks: set[asyncio.Task[None]] = set()
         self._known: dict[str, None] = {}
         self.gate: GateState | None = None
-        self.latched: dict[tuple[KillScope, str], tuple[GateMode, int]] = {}
+        self.latched: dict[tuple[KillScope, str], tuple[GateMode, int | None]] = {}
+        """Scope → mode, and the gate's revision when it was latched; None while no gate had been seen."""
+        self._latched_when: dict[tuple[KillScope, str], datetime] = {}
         self.last_command: KillCommand | None = None
         self.latched_at: float | None = None
         """Monotonic seconds of the newest stop."""
         broker.subscriber(**latest(subjects.GATE, subjects.STATE))(self.on_gate)
 
     async def start(self) -> None:
-        """Listen to the control subject."""
+        """Listen to the control subject, and look for the file; one that is there already stops from the start."""
         await raw_client(self._broker).subscribe(subjects.KILL, cb=self._heard)
+        self._look()
+        self._keep(self._watch_file())
+
+    async def _watch_file(self) -> None:
+        while True:
+            await asyncio.sleep(FILE_SECONDS)
+            self._look()
+
+    def _look(self) -> None:
+        command = kill_file.read(self._settings.data_dir)
+        if command is not None and command.command_id not in self._known:
+            self._take(command)
 
     async def _heard(self, message: Msg) -> None:
-        command = parse_kill(message.data)
+        self._take(parse_kill(message.data))
+
+    def _take(self, command: KillCommand) -> None:
         # a stop is broadcast several times; a late copy must not undo the resume that followed it
         repeated = command.command_id in self._known
         if not repeated:
             self.latch(command)
         # the gate write may wait for a database; the flag and the acknowledgement must not
-        task = asyncio.create_task(self._follow(command, repeated=repeated))
+        self._keep(self._follow(command, repeated=repeated))
+
+    def _keep(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -88,7 +110,9 @@ class KillSwitch:
         row = self._row(key)
         known = self.latched.get(key)
         mode = command.mode if known is None or command.mode.severity > known[0].severity else known[0]
-        self.latched[key] = (mode, known[1] if known else (row.revision if row else 0))
+        first_seen = None if self.gate is None else row.revision if row else 0
+        self.latched[key] = (mode, known[1] if known else first_seen)
+        self._latched_when.setdefault(key, datetime.now(UTC))
         self.last_command, self.latched_at = command, time.monotonic()
         log.warning("kill_switch.latched", scope=command.scope.value, mode=mode.value, who=command.who, why=command.why)
 
@@ -97,10 +121,14 @@ class KillSwitch:
         if self.gate is not None and gate.revision < self.gate.revision:
             return
         self.gate = gate
-        for key, (_, revision) in list(self.latched.items()):
+        for key, (mode, revision) in list(self.latched.items()):
             row = self._row(key)
+            if revision is None:
+                # stopped before any gate was seen: a gate that ran before that is no resume
+                later = row is not None and row.changed_at > self._latched_when[key]
+                self.latched[key] = (mode, revision := -1 if later else row.revision if row else 0)
             if row is not None and row.mode is GateMode.RUN and row.revision > revision:
-                del self.latched[key]
+                del self.latched[key], self._latched_when[key]
 
     def mode_for(self, account_number: str, strategy_id: str, underlying_symbol: str) -> GateMode:
         """Strictest of the gate and the flag; a gate never seen counts as a full stop."""
