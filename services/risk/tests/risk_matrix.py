@@ -146,8 +146,8 @@ MATRIX: dict[str, tuple[Change, Change]] = {
         {"trade": AUTO, "account": acts(slippage_today=D(750))},
         {"trade": AUTO, "account": acts(slippage_today=D("750.01"))},
     ),
-    "messages_per_hour": ({"account": sent(59, 59)}, {"account": sent(60, 60)}),
-    "messages_per_day": ({"account": sent(0, 199)}, {"account": sent(0, 200)}),
+    "messages_per_hour": ({"account": sent(149, 149)}, {"account": sent(150, 150)}),
+    "messages_per_day": ({"account": sent(0, 399)}, {"account": sent(0, 400)}),
     "repeated_opens_per_10_minutes": (
         {"trade": AUTO, "account": acts(repeats=Repeats(1, 1, 1))},
         {"trade": AUTO, "account": acts(repeats=Repeats(2, 2, 2))},

@@ -84,7 +84,7 @@ CONTROLS = (
             "rejects_per_day_max", lambda case: case.account.activity.rejects_today, Scope.AUTOMATED,
             Breach.STOP_STRATEGY),
     Control(17, "duplicate_order", "The same legs, side and size at nearly this price within 60 seconds.", "orders",
-            "<=", 0, _copies, Scope.EVERY, Breach.WRONG),
+            "<=", 0, _copies, Scope.EVERY),
     Control(18, "self_trade", "No leg meets an own order on the other side.", "legs", "<=", 0, _crossed, Scope.EVERY,
             Breach.WRONG),
     Control(18, "duplicate", "One opening order in an underlying at a time; automation adds to no holding.",
