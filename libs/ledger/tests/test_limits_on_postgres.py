@@ -257,9 +257,9 @@ async def test_a_burst_of_three_then_one_a_second(ready: Journal) -> None:
     assert answers[3] is ClaimRefusal.THROTTLE
 
 
-async def test_ten_messages_a_minute_and_price_steps_leave_room(ready: Journal) -> None:
+async def test_a_full_minute_holds_and_price_steps_leave_room(ready: Journal) -> None:
     """Seven of ten may be steps; a first close passes also when the minute is full."""
-    await ready.set_limits(messages_per_second="10", messages_burst="30")
+    await ready.set_limits(messages_per_second="10", messages_burst="30", messages_per_minute="10")
     sent = [await ready.approve(source="demo") for _ in range(10)]
     answers = [await ready.claim(each) for each in sent[:7]]
     async with transaction(ready.engines["tt_executor"]) as session:
