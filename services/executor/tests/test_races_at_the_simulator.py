@@ -39,6 +39,7 @@ async def test_an_order_that_shows_up_late_is_adopted_cancelled_and_reported(rig
 async def test_an_unknown_order_holds_its_strategy_back_in_its_underlying(rig: Rig) -> None:
     """And frees it once it is known."""
     await rig.fills("never")
+    object.__setattr__(rig.executor.settings, "quarantine_after_seconds", 60.0)
     await rig.fault("hide_orders", seconds=3)
     await rig.fault("drop_frames", stream="account", frames=["Order"], ends=3)
     rig.wire.faults = ["lost_answer"]

@@ -115,7 +115,7 @@ async def test_a_bust_is_booked_as_a_compensating_row_and_reported(rig: Rig) -> 
         rows = (await session.execute(text("SELECT corrects FROM ledger.fill ORDER BY booked_at"))).scalars().all()
     assert len(rows) == 4
     assert sum(corrects is not None for corrects in rows) == 2
-    assert (await rig.intent(intent_id)).state == IntentState.FILLED.value
+    assert (await rig.states(intent_id))[-1] == IntentState.FILLED.value
 
 
 async def test_a_fill_that_the_stream_lost_is_found_within_seconds(rig: Rig) -> None:
