@@ -28,7 +28,7 @@ MEANINGS = {
     "mode": "What is real: nothing (sim), the quotes (paper), the broker's sandbox (cert), everything (live)",
     "nats_url": "nats://user:password@host:port; `tastytrades up` starts its own server when unset",
     "redis_url": "Cache of the last quotes, redis://host:port/database; without it a restarted service waits longer",
-    "broker_refresh_token": "Of the broker's OAuth grant; given to marketdata and executor only",
+    "broker_refresh_token": "Of the broker's OAuth grant; for marketdata, executor, and a guardian without its own",
     "data_dir": "Folder for what is kept outside the database",
     "log_format": "For programs or for a terminal",
     "instance": "Name of this process among several of the same service",
@@ -79,11 +79,14 @@ COMPOSE_PROFILES=sim
 TT_MODE=sim
 TT_BROKER_URL=http://tastysim:8080
 TT_BROKER_STREAMER_URL=ws://tastysim:8080/streamer
-# The broker's OAuth client secret and refresh token; only marketdata and executor get them.
+# The broker's OAuth client secret and refresh token; only marketdata, executor and guardian get them. In mode live the
+# guardian wants a grant of its own: TT_GUARDIAN_BROKER_GRANT_SECRET and TT_GUARDIAN_BROKER_GRANT_TOKEN, below.
 TT_BROKER_CLIENT_SECRET=
 TT_BROKER_REFRESH_TOKEN=
 # Bearer token for programs of the operator; acts as admin.
 TT_GATEWAY_LOCAL_TOKEN=
+# Bearer token of the guardian's own POST /kill.
+TT_GUARDIAN_TOKEN=
 # Login of the page, in sim mode only.
 TT_GATEWAY_DEMO_USER=demo
 TT_GATEWAY_DEMO_PASSWORD=
@@ -100,7 +103,7 @@ GRAFANA_ADMIN_PASSWORD=
 # ALERT_WEBHOOK_URL=
 # TRACES_UPSTREAM_URL=
 """
-NATS_USERS = ("prepare", "operator", "marketdata", "scanner", "risk", "executor", "analyzer", "gateway")
+NATS_USERS = ("prepare", "operator", "marketdata", "scanner", "risk", "executor", "analyzer", "gateway", "guardian")
 DATABASE_LOGINS = ("admin", "prepare", "risk", "executor", "gateway")
 COMMAND_LINE = """\
 # ---- tests and tools ----

@@ -1,4 +1,4 @@
-"""Stop trading by every road: the gateway first, and the raw control message when it does not answer."""
+"""Stop trading by every road: the gateway first; when it does not, file, guardian and control message together."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 from pydantic import ValidationError
 from rich.console import Console
 
+from chassis import kill_file
 from schemas import subjects
 from schemas.commands import KillCommand
 from tastytrades import runtime
@@ -46,13 +48,49 @@ def kill(folder: Path, scope: str, value: str, mode: str, why: str, console: Con
             answer = gateway.post("/control/kill", {"scope": scope, "scope_value": value, "mode": mode, "why": why})
             _await_confirmation(gateway, str(answer["command_id"]), console)
     except RuntimeFault as fault:
-        console.print(f"[yellow]the gateway did not stop it ({fault}); sending the control message on the bus[/]")
-        acks = asyncio.run(broadcast(runtime.load(folder).nats_url, command))
-        if not acks:
-            raise RuntimeFault(
-                "no process confirmed the stop: press Ctrl-C where `tastytrades up` runs then cancel at the broker"
-            ) from None
-        console.print(f"stopped; confirmed by {', '.join(sorted(acks))}")
+        console.print(f"[yellow]the gateway did not stop it ({fault}); taking every other road[/]")
+        _every_other_road(folder, command, console)
+
+
+def _every_other_road(folder: Path, command: KillCommand, console: Console) -> None:
+    """File, guardian and bus, each whatever becomes of the others. Raises RuntimeFault when none of them worked."""
+    taken: list[str] = []
+    try:
+        kill_file.write(folder, command)
+        taken.append(f"the file {kill_file.path(folder)} (every process on this machine obeys it)")
+    except OSError as error:
+        console.print(f"[yellow]the file could not be written: {error}[/]")
+    try:
+        state = runtime.load(folder)
+    except RuntimeFault as fault:
+        console.print(f"[yellow]{fault}[/]")
+    else:
+        if tell_guardian(folder, state, command):
+            taken.append("the guardian")
+        acks = asyncio.run(broadcast(state.nats_url, command))
+        if acks:
+            taken.append(f"the bus, confirmed by {', '.join(sorted(acks))}")
+    if not taken:
+        raise RuntimeFault(
+            "no road worked: press Ctrl-C where `tastytrades up` runs, then cancel at the broker's own site"
+        )
+    console.print("stopped by " + "; ".join(taken), highlight=False)
+
+
+def tell_guardian(folder: Path, state: runtime.RunState, command: KillCommand) -> bool:
+    """Stop by the guardian's own HTTP; whether it took it."""
+    port = state.health_ports.get("guardian")
+    if port is None:
+        return False
+    headers = {"Authorization": f"Bearer {runtime.secret(folder, 'guardian-token')}"}
+    try:
+        answer = httpx.post(
+            f"http://127.0.0.1:{port}/kill", content=command.model_dump_json(), headers=headers, timeout=5.0,
+            trust_env=False,
+        )  # fmt: skip
+    except httpx.HTTPError:
+        return False
+    return answer.is_success
 
 
 def _await_confirmation(gateway: Gateway, command_id: str, console: Console) -> None:
@@ -73,7 +111,7 @@ def _await_confirmation(gateway: Gateway, command_id: str, console: Console) -> 
 
 
 async def broadcast(nats_url: str, command: KillCommand) -> set[str]:
-    """Send the control message repeatedly; returns the services that confirmed within a second after the last one."""
+    """Send the control message repeatedly; returns the services that confirmed. Empty when there is no bus."""
     import nats
 
     acks: set[str] = set()
@@ -83,13 +121,24 @@ async def broadcast(nats_url: str, command: KillCommand) -> set[str]:
 
         acks.add(KillAck.model_validate_json(message.data).service)  # type: ignore[attr-defined]
 
-    connection = await nats.connect(nats_url, connect_timeout=2, max_reconnect_attempts=1)
+    try:
+        connection = await asyncio.wait_for(
+            nats.connect(nats_url, connect_timeout=2, allow_reconnect=False, error_cb=_quiet), 4
+        )
+    except (nats.errors.Error, OSError, TimeoutError):
+        return acks
     try:
         await connection.subscribe(subjects.KILL_ACK, cb=on_ack)
         for _ in range(BROADCASTS):
             await connection.publish(subjects.KILL, command.model_dump_json().encode())
             await connection.flush(2)
             await asyncio.sleep(BROADCAST_GAP_SECONDS)
+    except (nats.errors.Error, OSError, TimeoutError):
+        return acks
     finally:
         await connection.close()
     return acks
+
+
+async def _quiet(_: Exception) -> None:
+    """What goes wrong is returned as silence."""

@@ -10,7 +10,7 @@ from chassis.settings import PREFIX, ServiceSettings, SettingsError, load, varia
 from tastytrades.runtime import RuntimeFault
 
 _QUOTES, _QUOTED = frozenset({"TT_BROKER_URL", "TT_BROKER_STREAMER_URL"}), "marketdata"
-SERVICES = ("marketdata", "scanner", "risk", "executor", "analyzer", "gateway")
+SERVICES = ("marketdata", "scanner", "risk", "executor", "analyzer", "gateway", "guardian")
 
 
 def check(environ: Mapping[str, str]) -> None:

@@ -16,15 +16,16 @@ import httpx
 
 from chassis import embedded
 from tastytrades import markets, runtime, settings_check, web
+from tastytrades.kill_watch import KillWatch
 from tastytrades.runtime import RuntimeFault
 from tastytrades.supervisor import Child, Supervisor
 
-SERVICES = ("marketdata", "executor", "risk", "analyzer", "scanner", "gateway")
+SERVICES = ("marketdata", "executor", "guardian", "risk", "analyzer", "scanner", "gateway")
 SERVERS = {"TT_NATS_URL": "nats", "TT_DATABASE_URL": "postgres", "TT_REDIS_URL": "valkey"}
 """Variable that replaces an embedded server → its name."""
 STARTS = {"nats": embedded.start_nats, "postgres": embedded.start_postgres, "valkey": embedded.start_valkey}
 WITH_BROKER = ("marketdata", "executor")
-"""The only services that are given the broker's credentials."""
+"""The only services that are given the broker's credentials; the guardian has its own, or borrows them outside live."""
 GATEWAY_PORT, TASTYSIM_PORT = 8400, 8420
 DEMO_USER = "demo"
 READY_SECONDS = 60.0
@@ -57,6 +58,7 @@ class Stack:
     environment: dict[str, str] = field(default_factory=dict)
     credentials: dict[str, str] = field(default_factory=dict)
     """Of the broker that takes the orders."""
+    kill_watch: KillWatch | None = None
     quotes: dict[str, str] = field(default_factory=dict)
     """Address and credentials of another broker for the quotes, in mode paper."""
 
@@ -90,6 +92,8 @@ class Stack:
                 static_dir = str(built.result())
             self._start_services(static_dir)
         self._await_ready()
+        self.kill_watch = KillWatch(self.environment["TT_NATS_URL"])
+        self.kill_watch.start()
 
     def _start_servers(self) -> None:
         folder = self.options.data_dir
@@ -208,11 +212,23 @@ class Stack:
             else:
                 health_port = runtime.choose_port(0, self.ports)
                 own |= {f"{prefix}HEALTH_PORT": str(health_port)}
+            if service == "guardian":
+                own = self._guardian(gateway, health_port) | own
             if service in WITH_BROKER:
                 own |= self.quotes if self.quotes and service == "marketdata" else self.credentials
             self.state.health_ports[service] = health_port
             self.supervisor.add(self._child(service, self.environment | own))
         self._save_state()
+
+    def _guardian(self, gateway: dict[str, str], port: int) -> dict[str, str]:
+        """What the guardian is told, and where the gateway finds it; it borrows the grant where no money is real."""
+        token = runtime.secret(self.options.data_dir, "guardian-token")
+        gateway |= {"TT_GATEWAY_GUARDIAN_URL": f"http://127.0.0.1:{port}", "TT_GATEWAY_GUARDIAN_TOKEN": token}
+        told = {
+            "TT_GUARDIAN_TOKEN": token,
+            "TT_GUARDIAN_EXECUTOR_URL": f"http://127.0.0.1:{self.state.health_ports['executor']}",
+        }
+        return told | ({} if self.mode == "live" else self.credentials)
 
     def _save_state(self) -> None:
         self.state.processes = {
@@ -250,6 +266,8 @@ class Stack:
         """Restart what stopped, servers included; the addresses stay the same."""
         now = time.monotonic()
         before = [child.process for child in self.supervisor.children]
+        for name in self.kill_watch.take_overdue() if self.kill_watch else ():
+            self.supervisor.end(name, "did not confirm a stop within a second")
         self.supervisor.tick(now)
         changed = [child.process for child in self.supervisor.children] != before
         for name, server in list(self.servers.items()):
@@ -268,6 +286,8 @@ class Stack:
 
     def stop(self) -> None:
         """Stop services, then the simulator, then the servers."""
+        if self.kill_watch is not None:
+            self.kill_watch.close()
         self.supervisor.stop()
         for name in ("valkey", "nats", "postgres"):
             if server := self.servers.pop(name, None):

@@ -100,6 +100,14 @@ class Supervisor:
                     child.name, f"{_describe_exit(code)}; starting it again in {delay:g} s (log: {child.log_path})"
                 )
 
+    def end(self, name: str, why: str) -> None:
+        """Kill a child that does not do as told; it is started again as after a crash."""
+        for child in self.children:
+            if child.name == name and child.running and child.process is not None:
+                self.report(name, f"{why}: killed")
+                os.killpg(child.process.pid, signal.SIGKILL)
+                child.process.wait(5)
+
     def stop(self) -> None:
         """Stop the children, last started first, each within its own time; what does not stop is killed."""
         for child in reversed(self.children):

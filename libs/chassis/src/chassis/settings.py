@@ -60,7 +60,7 @@ class ServiceSettings(BaseModel):
     broker_streamer_url: str = ""
     """WebSocket of the account stream."""
     broker_client_secret: SecretStr | None = None
-    """Given to marketdata and executor only."""
+    """Given to marketdata and executor, and to a guardian without a grant of its own."""
     broker_refresh_token: SecretStr | None = None
     accounts: str = ""
     """Account numbers, comma-separated; empty = all open accounts of the login."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import secrets
@@ -13,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
 from sqlalchemy import delete
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlmodel import col
 
@@ -24,6 +26,7 @@ from gateway.tables import Session, User
 
 COOKIE, CSRF_HEADER = "tt_session", "x-csrf-token"
 FAILURE_WINDOW_SECONDS = 300.0
+STOP_SECONDS, SEEN_MAX = 0.3, 1000
 _HASHER = PasswordHasher()
 # verified against for unknown names, so that the time of an answer does not tell whether a name exists
 _NOBODY = _HASHER.hash(secrets.token_urlsafe(16))
@@ -52,6 +55,8 @@ class Auth:
     settings: GatewaySettings
     engine: AsyncEngine
     _failures: dict[str, deque[float]] = field(default_factory=lambda: defaultdict(deque))
+    _seen: dict[str, tuple[Principal, datetime]] = field(default_factory=dict)
+    """Sessions the database has vouched for, and when they end: enough to stop while it is away."""
 
     async def prepare(self) -> None:
         """Create or refresh the demo user where the money is simulated."""
@@ -99,17 +104,38 @@ class Auth:
 
     async def logout(self, token: str) -> None:
         """End a session."""
+        self._seen.pop(_hash(token), None)
         async with transaction(self.engine) as session:
             await session.execute(delete(Session).where(col(Session.token_hash) == _hash(token)))
 
-    async def by_cookie(self, token: str) -> Principal | None:
-        """Who a session cookie belongs to; None when it is unknown or over."""
+    async def by_cookie(self, token: str, permission: Permission = Permission.READ) -> Principal | None:
+        """Who a session cookie belongs to; None when it is unknown or over.
+
+        To stop, a session that was good before is enough while the database is away.
+        """
+        key = _hash(token)
+        try:
+            async with asyncio.timeout(None if permission is not Permission.STOP else STOP_SECONDS):
+                principal, ends = await self._session(key)
+        except (SQLAlchemyError, OSError, TimeoutError):
+            principal, ends = self._seen.get(key, (None, datetime.min.replace(tzinfo=UTC)))
+            if permission is not Permission.STOP or principal is None:
+                raise
+        if principal is None or ends < datetime.now(UTC):
+            self._seen.pop(key, None)
+            return None
+        self._seen[key] = (principal, ends)
+        while len(self._seen) > SEEN_MAX:
+            del self._seen[next(iter(self._seen))]
+        return principal
+
+    async def _session(self, key: str) -> tuple[Principal | None, datetime]:
         async with transaction(self.engine) as session:
-            found = await session.get(Session, _hash(token))
-            if found is None or found.expires_at < datetime.now(UTC):
-                return None
-            user = await session.get(User, found.username)
-            return Principal(user.username, Role(user.role), found.csrf_token) if user else None
+            found = await session.get(Session, key)
+            user = await session.get(User, found.username) if found else None
+        if found is None or user is None:
+            return None, datetime.now(UTC)
+        return Principal(user.username, Role(user.role), found.csrf_token), found.expires_at
 
     def by_bearer(self, header: str) -> Principal | None:
         """The command line of this machine."""

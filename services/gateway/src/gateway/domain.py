@@ -141,6 +141,10 @@ class ReadModel:
         return delta
 
 
+ACK_SECONDS = 1.0
+"""A process that has not confirmed a stop by then is shown red."""
+
+
 @dataclass(slots=True)
 class KillRecord:
     """One stop, and who has confirmed it."""
@@ -148,11 +152,22 @@ class KillRecord:
     command: KillCommand
     requested_at: datetime
     revision: int | None = None
+    gate_seconds: float | None = None
+    """From the request to the gate's commit, where this process asked for it."""
+    overdue: tuple[str, ...] = ()
+    """Services that had not confirmed in time; one that does so later leaves the list."""
+    over: bool = False
+    """The scope was resumed meanwhile: nothing more is done to stop it."""
     acks: dict[str, KillAck] = field(default_factory=dict)
 
     def acknowledge(self, ack: KillAck) -> None:
         """Take a confirmation; a later one of the same process replaces the earlier."""
         self.acks[f"{ack.service}.{ack.instance}"] = ack
+        self.overdue = tuple(name for name in self.overdue if name != ack.service)
+
+    def silent(self, expected: Iterable[str]) -> list[str]:
+        """Expected services that have confirmed nothing yet."""
+        return sorted(set(expected) - {ack.service for ack in self.acks.values()})
 
     @property
     def working_orders(self) -> int | None:
@@ -179,6 +194,8 @@ class KillRecord:
             "acks": [ack.model_dump(mode="json") for ack in self.acks.values()],
             "confirmed": self.confirmed(expected),
             "working_orders": self.working_orders,
+            "gate_seconds": self.gate_seconds,
+            "overdue": list(self.overdue),
         }
 
 

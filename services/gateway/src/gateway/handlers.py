@@ -25,6 +25,7 @@ from chassis.kill_switch import KillSwitch
 from chassis.telemetry import get_logger
 from gateway import metrics
 from gateway.domain import Channel, Item, KillRecord, ReadModel
+from gateway.other_roads import OtherRoads
 from gateway.settings import GatewaySettings
 from ledger import audit, gate, intents
 from ledger.outbox import Relay
@@ -43,7 +44,7 @@ from strategies.live_chain import LiveMarket, instant
 PRODUCER = "gateway"
 BROADCASTS, BROADCAST_GAP_SECONDS, GATE_SECONDS = 5, 0.2, 0.3
 LATE_SECONDS, GONE_SECONDS = 3.0, 60.0
-LISTENERS = ("scanner", "risk", "executor", "gateway")
+LISTENERS = ("scanner", "risk", "executor", "gateway", "guardian")
 """Services that must confirm a stop."""
 M = TypeVar("M", bound=Message)
 log = get_logger("gateway")
@@ -64,12 +65,14 @@ class Gateway:
     heartbeats: dict[str, Heartbeat] = field(default_factory=dict)
     kill_switch: KillSwitch = field(init=False)
     relay: Relay = field(init=False)
+    other_roads: OtherRoads = field(init=False)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _moved: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.kill_switch = KillSwitch(self.broker, self.settings)
         self.relay = Relay(self.engine, PRODUCER, self._publish, self._relay_failed)
+        self.other_roads = OtherRoads(self.settings, self.expected)
         for subject, handler in (
             (subjects.GATE, self.on_gate),
             (subjects.fact_balance(), self.on_balance),
@@ -195,6 +198,7 @@ class Gateway:
             self.kills[known] = KillRecord(
                 command.model_copy(update={"command_id": known}), self.clock.now(), self.kill_switch.revision()
             )
+            self._keep(asyncio.create_task(self._follow(self.kills[known], told=True)))
         self.show_kill(known)
 
     def on_kill_ack(self, message: KillAck) -> None:
@@ -277,14 +281,22 @@ class Gateway:
         writing = asyncio.create_task(self._write_gate(record))
         done, _ = await asyncio.wait({writing}, timeout=GATE_SECONDS)
         if done:
-            metrics.kill_seconds.observe(self.clock.monotonic() - began)
+            record.gate_seconds = round(self.clock.monotonic() - began, 4)
+            metrics.kill_seconds.observe(record.gate_seconds)
         else:
             self._keep(writing)
         self.kill_switch.latch(command)
         self.on_kill_ack(self._own_ack(command))
-        await self._broadcast_once(command)
+        told = await self._broadcast_once(command)
         self._keep(asyncio.create_task(self._broadcast(command)))
+        self._keep(asyncio.create_task(self._follow(record, told=told)))
         return record
+
+    async def _follow(self, record: KillRecord, *, told: bool) -> None:
+        """Take the other roads where they are needed, and show red who has not confirmed in time."""
+        await self.other_roads.follow(record, told=told)
+        record.overdue = tuple(record.silent(self.expected()))
+        self.show_kill(record.command.command_id)
 
     def _own_ack(self, command: KillCommand) -> KillAck:
         return KillAck(
@@ -312,11 +324,13 @@ class Gateway:
             await asyncio.sleep(BROADCAST_GAP_SECONDS)
             await self._broadcast_once(command)
 
-    async def _broadcast_once(self, command: KillCommand) -> None:
+    async def _broadcast_once(self, command: KillCommand) -> bool:
         try:
             await publish(self.broker, subjects.KILL, command)
         except nats.errors.Error as error:
             log.error("kill.not_broadcast", error=type(error).__name__)
+            return False
+        return True
 
     async def resume(self, scope: KillScope, scope_value: str, who: str, reason: str) -> GateState:
         """Let a scope run again. Raises LookupError or ValueError."""
@@ -324,6 +338,9 @@ class Gateway:
             await gate.loosen(session, scope, scope_value, who, reason, PRODUCER)
             state = await gate.read(session)
         self.relay.wake()
+        for record in self.kills.values():
+            record.over = record.over or (record.command.scope, record.command.scope_value) == (scope, scope_value)
+        await self.other_roads.release(scope, scope_value)
         await self.on_gate(state)
         return state
 

@@ -24,6 +24,10 @@ class GatewaySettings(ServiceSettings):
     demo_user: str = ""
     """Created as admin at start, in the modes sim and paper only."""
     demo_password: SecretStr | None = None
+    guardian_url: str = ""
+    """Address of the guardian, told of stops that the ledger or the bus may not have taken; empty = not told"""
+    guardian_token: SecretStr | None = None
+    """The guardian's TT_GUARDIAN_TOKEN"""
     session_hours: float = Field(12.0, gt=0, le=168)
     login_failures_max: int = Field(10, ge=1)
     """Failed logins of one name within five minutes, after which it must wait."""

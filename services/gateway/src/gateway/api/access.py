@@ -39,7 +39,7 @@ def requires(auth: Auth, permission: Permission) -> Ask:
         found = auth.by_bearer(request.headers.get("authorization", ""))
         if found is None:
             token = request.cookies.get(COOKIE)
-            found = await auth.by_cookie(token) if token else None
+            found = await auth.by_cookie(token, permission) if token else None
             if found is None:
                 raise Problem(401, "Signed out", "sign in first")
             if request.method not in ("GET", "HEAD") and request.headers.get(CSRF_HEADER) != found.csrf_token:
