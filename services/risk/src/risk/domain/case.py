@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from functools import cached_property
 
@@ -11,7 +11,7 @@ from ledger.exposure import Refusal
 from ledger.limits import HardLimits
 from risk.domain import buying_power, revaluation
 from risk.domain.facts import AUTOMATED, Account, Around, Market, Order, Quotes, option_of
-from risk.domain.worst_case import WorstCase, order_loss, worst_case
+from risk.domain.worst_case import Bucket, WorstCase, order_loss, worst_case
 from schemas.trade import ProposeTrade, Purpose
 
 Number = Decimal | float | int
@@ -98,28 +98,25 @@ class Case:
         return revaluation.greeks(((each.occ_symbol, each.signed_quantity) for each in self.account.held), self.market)
 
     @cached_property
-    def structures(self) -> dict[tuple[str, str], str]:
+    def structures(self) -> dict[Bucket, str]:
         """(underlying, first expiration) → sector of everything held or being opened."""
         return structures_of(self.account)
 
     @property
-    def first_expiration(self) -> str:
+    def first_expiration(self) -> date:
         """Of the proposal's legs."""
-        return self.order.expirations[0].isoformat()
+        return self.order.expirations[0]
 
     def pct(self, amount: Number | None) -> Decimal | None:
         """Percent of net liq."""
         return share(amount, self.account.net_liq)
 
 
-def structures_of(account: Account) -> dict[tuple[str, str], str]:
+def structures_of(account: Account) -> dict[Bucket, str]:
     """(underlying, expiration) → sector of everything held or being opened."""
-    found = {
-        (each.underlying_symbol, option_of(each.occ_symbol).expiration.isoformat()): each.sector
-        for each in account.held
-    }
+    found = {(each.underlying_symbol, option_of(each.occ_symbol).expiration): each.sector for each in account.held}
     for order in account.opens:
-        found.setdefault((order.underlying_symbol, order.expirations[0].isoformat()), order.sector)
+        found.setdefault((order.underlying_symbol, order.expirations[0]), order.sector)
     return found
 
 

@@ -45,7 +45,7 @@ def _this_expiration(case: Case) -> Measured:
     wanted = case.first_expiration
     total: Decimal | None = Decimal(0)
     for (_, expiration), amount in case.worst.of_bucket.items():
-        if expiration.isoformat() == wanted:
+        if expiration == wanted:
             total = plus(total, amount)
     return case.pct(total)
 

@@ -21,7 +21,7 @@ from risk.domain.facts import Account, Held, Market, Order, option_of
 from schemas.symbols import OptionType
 
 MULTIPLIER = 100
-CONFIDENCE, SCENARIOS, SEED = 0.95, 500, 20_260_101
+CONFIDENCE, SCENARIOS, SEED = 0.95, 400, 20_260_101
 MARKET = "SPY"
 _COARSE = 100
 """Betas and volatilities are rounded to 1/100, so that their scenarios serve many decisions."""
@@ -94,23 +94,33 @@ def greeks(legs: Iterable[tuple[str, int]], market: Market) -> tuple[float | Non
     """Beta-weighted delta in SPY shares and vega in dollars a point, of signed contracts; None when one is missing."""
     delta: float | None = 0.0
     vega: float | None = 0.0
-    spy = market.spy_price
+    weights: dict[str, float | None] = {}
+    deltas, vegas = market.deltas, market.vegas
     for symbol, count in legs:
         shares = count * MULTIPLIER
-        own_delta, own_vega = market.deltas.get(symbol), market.vegas.get(symbol)
+        own_delta, own_vega = deltas.get(symbol), vegas.get(symbol)
         if delta is not None:
-            weight = _weight(symbol, market, spy)
+            root = symbol[:6]
+            if root not in weights:
+                weights[root] = _weight(underlying_of(symbol, market), market)
+            weight = weights[root]
             delta = None if own_delta is None or weight is None else delta + shares * own_delta * weight
         if vega is not None:
             vega = None if own_vega is None else vega + shares * own_vega
     return delta, vega
 
 
-def _weight(occ_symbol: str, market: Market, spy: float | None) -> float | None:
+def _weight(underlying: str, market: Market) -> float | None:
     """SPY shares that move as much as one share of the underlying."""
-    underlying = underlying_of(occ_symbol, market)
-    beta, spot = market.betas.get(underlying), market.spots.get(underlying)
+    spy, beta, spot = market.spy_price, market.betas.get(underlying), market.spots.get(underlying)
     return None if beta is None or spot is None or not spy else beta * spot / spy
+
+
+@lru_cache(maxsize=65_536)
+def _terms(occ_symbol: str) -> tuple[float, float]:
+    """1 for a call, 0 for a put; strike, $ per share."""
+    option = option_of(occ_symbol)
+    return float(option.option_type is OptionType.CALL), float(option.strike)
 
 
 def underlying_of(occ_symbol: str, market: Market) -> str:
@@ -126,22 +136,25 @@ WEEKLY_ROOTS = {"SPXW": "SPX", "NDXP": "NDX", "RUTW": "RUT", "VIXW": "VIX"}
 def book_of(blocks: Sequence[Block], market: Market) -> Book | None:
     """Columns of the blocks' legs, a position a block; None when the facts of a contract are missing."""
     names: dict[str, int] = {}
+    of_root: dict[str, int] = {}
     rows = []
     spots: list[float] = []
+    contracts = market.contracts
     for position, block in enumerate(blocks):
         for symbol, count in block.legs:
-            contract = market.contracts.get(symbol)
+            contract, root = contracts.get(symbol), symbol[:6]
             if contract is None:
                 return None
-            option, underlying = option_of(symbol), underlying_of(symbol, market)
-            at = names.get(underlying)
+            at = of_root.get(root)
             if at is None:
-                at = names[underlying] = len(names)
-                spots.append(contract.spot)
+                at = of_root[root] = names.setdefault(underlying_of(symbol, market), len(names))
+                if at == len(spots):
+                    spots.append(contract.spot)
+            is_call, strike = _terms(symbol)
             rows.append(
                 (
-                    position, at, option.option_type is OptionType.CALL, contract.american, option.strike,
-                    contract.years, contract.sigma, contract.rate, contract.dividend_yield, count * MULTIPLIER,
+                    position, at, is_call, contract.american, strike, contract.years, contract.sigma, contract.rate,
+                    contract.dividend_yield, count * MULTIPLIER,
                 )
             )  # fmt: skip
     table = np.array(rows, dtype=np.float64).reshape(len(rows), 10).T.copy()

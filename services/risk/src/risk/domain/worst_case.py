@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -135,12 +136,18 @@ def _of_group(group: _Group) -> Decimal | None:
 
 
 def _columns(legs: Legs) -> tuple[Integers, npt.NDArray[np.bool_], Integers]:
-    options = [option_of(symbol) for symbol, _ in legs]
+    found = [_terms(symbol) for symbol, _ in legs]
     return (
-        np.array([_parts(option.strike) for option in options], dtype=np.int64),
-        np.array([option.option_type is OptionType.CALL for option in options], dtype=bool),
+        np.array([strike for strike, _ in found], dtype=np.int64),
+        np.array([is_call for _, is_call in found], dtype=bool),
         np.array([count for _, count in legs], dtype=np.int64),
     )
+
+
+@lru_cache(maxsize=65_536)
+def _terms(occ_symbol: str) -> tuple[int, bool]:
+    option = option_of(occ_symbol)
+    return _parts(option.strike), option.option_type is OptionType.CALL
 
 
 def _payoff(points: Integers, strikes: Integers, calls: npt.NDArray[np.bool_], counts: Integers) -> Integers:
@@ -148,6 +155,7 @@ def _payoff(points: Integers, strikes: Integers, calls: npt.NDArray[np.bool_], c
     return np.asarray(np.maximum(np.where(calls, away, -away), 0) @ counts)
 
 
+@lru_cache(maxsize=16_384)
 def _parts(price: Decimal) -> int:
     return int((price * _UNITS).to_integral_value(ROUND_FLOOR))  # against us: less credit, more debit
 
