@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
-from tastytrades import runtime
+from tastytrades import limits_cli, runtime
 from tastytrades.runtime import RuntimeFault
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(limits_cli.app, name="limits")
 console = Console()
 errors = Console(stderr=True)
 
@@ -329,6 +330,35 @@ def resume(
     with Gateway(_folder(data)) as gateway:
         gateway.post("/control/resume", {"scope": scope, "scope_value": value, "reason": reason})
     console.print(f"resumed {scope} {value}".rstrip())
+
+
+@app.command()
+def drill(
+    data: DataDir = None,
+    down: Annotated[
+        list[str] | None, typer.Option(help="What is away meanwhile: none, nats, postgres; may be repeated.")
+    ] = None,
+    own: Annotated[bool, typer.Option("--own", help="Start a system for the drill even if one runs.")] = False,
+    past: Annotated[bool, typer.Option("--history", help="Print the drills kept with the data folder.")] = False,
+) -> None:
+    """Stop a simulated system that has working orders and measure it; the last line is JSON.
+
+    On a running system, which stays stopped: resume it yourself. Without one a system is started for the drill.
+    """
+    from tastytrades import drill as drills
+
+    folder = _folder(data)
+    if past:
+        sys.stdout.write(json.dumps(drills.history(folder)) + "\n")
+        return
+    result = drills.drill(folder, down or [], own, lambda text: errors.print(f"[dim]{escape(text)}[/]"))
+    for trial in result["trials"]:
+        errors.print(f"down {trial['down']}: {'; '.join(trial['missed']) or 'every target kept'}", highlight=False)
+    if not result["own_system"]:
+        errors.print("the system stays stopped: `tastytrades resume --reason …`", highlight=False)
+    sys.stdout.write(json.dumps(result) + "\n")
+    if any(trial["sent_after_stop"] for trial in result["trials"]):
+        raise typer.Exit(1)
 
 
 @app.command()

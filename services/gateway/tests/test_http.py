@@ -160,7 +160,11 @@ async def test_a_viewer_may_look_and_not_touch(rig: Rig) -> None:
     await engine.dispose()
     client = await rig.signed_in("guest", "let me look")
     assert (await client.get("/risk")).status_code == 200
-    for path, body in (("/control/kill", {}), ("/control/resume", {"reason": "because I can"})):
+    for path, body in (
+        ("/control/kill", {}),
+        ("/control/resume", {"reason": "because I can"}),
+        ("/limits/positions_max", {}),
+    ):
         answer = await client.post(path, json=body)
         assert answer.status_code == 403
         assert "viewer" in answer.json()["detail"]
@@ -293,3 +297,35 @@ async def test_an_expired_session_is_over(rig: Rig) -> None:
     await engine.dispose()
     assert (await client.get("/orders")).status_code == 401
     await client.aclose()
+
+
+async def test_a_limit_is_changed_by_an_admin_within_its_range_and_loosened_far_in_two_steps(rig: Rig) -> None:
+    """25 % at once; more waits for another admin. Every change is a version with who and why."""
+    client = await rig.signed_in()
+    shown = {each["name"]: each for each in (await client.get("/limits")).json()}
+    assert shown["positions_max"]["value"] == "20"
+    reason = {"reason": "for the test of limits"}
+    answer = await client.post("/limits/positions_max", json={"value": "25"} | reason)
+    assert answer.json() == {"version": 2, "request_id": None, "advice": ""}
+    waiting = (await client.post("/limits/positions_max", json={"value": "26"} | reason)).json()
+    assert waiting["version"] is None
+    assert "another admin confirms" in waiting["advice"]
+    path = f"/limits/requests/{waiting['request_id']}/confirm"
+    assert (await client.post(path)).status_code == 409
+    other = {"Authorization": "Bearer local-secret"}
+    async with httpx.AsyncClient(base_url=f"{rig.url}/api/v1", headers=other, trust_env=False) as second:
+        assert (await second.post(path)).json()["version"] == 3
+    history = (await client.get("/limits/positions_max/history")).json()
+    assert [(each["value"], each["confirmed_by"]) for each in history] == [("26", "local"), ("25", None), ("20", None)]
+
+
+async def test_a_wrong_limit_names_the_field_and_a_viewer_changes_none(rig: Rig) -> None:
+    client = await rig.signed_in()
+    reason = {"reason": "for the test of limits"}
+    answer = await client.post("/limits/positions_max", json={"value": "101"} | reason)
+    assert answer.status_code == 422
+    assert "may be 1 to 100" in answer.json()["detail"]
+    assert (await client.post("/limits/nothing", json={"value": "1"} | reason)).json()["errors"][0]["field"] == "name"
+    assert (await client.post("/limits/positions_max", json={"value": 21.5} | reason)).status_code == 422
+    assert (await client.get("/limits/nothing/history")).status_code == 422
+    assert (await client.post("/limits/requests/77/confirm")).status_code == 404

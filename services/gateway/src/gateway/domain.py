@@ -30,6 +30,7 @@ class Permission(StrEnum):
     """Propose trades, cancel orders, arm and disarm."""
     STOP = "stop"
     RESUME = "resume"
+    LIMITS = "change limits"
 
 
 PERMISSIONS: Mapping[Role, frozenset[Permission]] = {

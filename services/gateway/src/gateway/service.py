@@ -10,7 +10,7 @@ from chassis.database import make_engine
 from chassis.market_feed import MarketFeed
 from chassis.service import Service
 from chassis.settings import SettingsError
-from gateway.api import access, control, live, page, problems, reading
+from gateway.api import access, control, limits, live, page, problems, reading
 from gateway.auth import Auth
 from gateway.handlers import Gateway
 from gateway.settings import GatewaySettings
@@ -59,6 +59,7 @@ def application(gateway: Gateway, auth: Auth, hub: live.Hub) -> FastAPI:
         access.routes(auth),
         reading.routes(gateway, auth),
         control.routes(gateway, auth),
+        limits.routes(gateway, auth),
         live.routes(gateway, auth, hub),
     ):
         api.include_router(part)
