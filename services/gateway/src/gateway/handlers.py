@@ -294,7 +294,7 @@ class Gateway:
 
     async def _follow(self, record: KillRecord, *, told: bool) -> None:
         """Take the other roads where they are needed, and show red who has not confirmed in time."""
-        await self.other_roads.follow(record, told=told)
+        await self.other_roads.follow(record, told=told and await self._bus_answers())
         record.overdue = tuple(record.silent(self.expected()))
         self.show_kill(record.command.command_id)
 
@@ -329,6 +329,14 @@ class Gateway:
             await publish(self.broker, subjects.KILL, command)
         except nats.errors.Error as error:
             log.error("kill.not_broadcast", error=type(error).__name__)
+            return False
+        return True
+
+    async def _bus_answers(self) -> bool:
+        """A round trip: a frozen server takes messages for seconds without passing them on."""
+        try:
+            await raw_client(self.broker).flush(GATE_SECONDS)
+        except (nats.errors.Error, OSError, TimeoutError):
             return False
         return True
 
@@ -379,7 +387,7 @@ class Gateway:
             self.broker, subjects.propose(who), message, message_id=message.proposal_id,
             valid_until=message.valid_until,
         )  # fmt: skip
-        await self._note(who, "propose", candidate.underlying_symbol, {"candidate_id": candidate.candidate_id})
+        await self.note(who, "propose", candidate.underlying_symbol, {"candidate_id": candidate.candidate_id})
         return message.proposal_id
 
     async def cancel(self, account_number: str, intent_id: str, who: str, reason: str) -> None:
@@ -393,9 +401,10 @@ class Gateway:
             self.broker, subjects.cancel(account_number), message, message_id=str(uuid.uuid4()),
             valid_until=message.valid_until,
         )  # fmt: skip
-        await self._note(who, "cancel", intent_id, {"reason": reason})
+        await self.note(who, "cancel", intent_id, {"reason": reason})
 
-    async def _note(self, who: str, action: str, target: str, detail: dict[str, str]) -> None:
+    async def note(self, who: str, action: str, target: str, detail: dict[str, str]) -> None:
+        """Keep an act in the audit."""
         async with transaction(self.engine) as session:
             audit.record(session, PRODUCER, who, action, target=target, detail=detail)
         self.relay.wake()

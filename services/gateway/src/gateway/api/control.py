@@ -46,6 +46,11 @@ class Resume(Body):
     reason: Reason
 
 
+class Drill(Body):
+    result: str = Field(min_length=2, max_length=20_000)
+    """What `tastytrades drill` measured, as JSON."""
+
+
 class Arm(Body):
     account_number: str = Field(min_length=1)
     reason: Reason
@@ -100,6 +105,10 @@ def routes(gateway: Gateway, auth: Auth) -> APIRouter:
             raise fault("scope", body.scope.value, str(error)) from None
         except ValueError as error:
             raise fault("reason", body.reason, str(error)) from None
+
+    @api.post("/control/drills", status_code=204, tags=["control"])
+    async def keep_drill(body: Drill, principal: Principal = stopper) -> None:
+        await gateway.note(principal.username, "drill", "kill switch", {"result": body.result})
 
     @api.post("/control/arm", tags=["control"])
     async def arm(body: Arm, principal: Principal = trader) -> GateState:

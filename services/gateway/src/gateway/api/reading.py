@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel
+from sqlmodel import col, select
 
 from chassis.database import transaction
 from gateway.api.access import requires
@@ -15,6 +18,7 @@ from gateway.auth import Auth
 from gateway.domain import Channel, Permission
 from gateway.handlers import Gateway
 from ledger import audit, gate
+from ledger.tables import AuditRow
 from schemas.account import AuditEntry, Balance, GateState, Position
 from schemas.columns import ColumnKind
 from schemas.orders import TERMINAL_STATES, Fill, IntentState, OrderEvent, RiskDecision, RiskState
@@ -176,6 +180,14 @@ def routes(gateway: Gateway, auth: Auth) -> APIRouter:
             raise Problem(404, "Not found", f"no stop {command_id} since the gateway started")
         return dict(record.item(gateway.expected()))
 
+    @api.get("/control/drills", tags=["control"])
+    async def drills(limit: int = Query(20, ge=1, le=200)) -> list[dict[str, Any]]:
+        """Drills of the kill switch, newest first, as they were measured."""
+        statement = select(AuditRow).where(col(AuditRow.action) == "drill").order_by(col(AuditRow.id).desc())
+        async with transaction(gateway.engine) as session:
+            rows = (await session.execute(statement.limit(limit))).scalars().all()
+        return [{"kept_at": row.at.isoformat(), "who": row.who, **_decoded(row.detail)} for row in rows]
+
     @api.get("/audit", tags=["audit"])
     async def entries(limit: int = Query(100, ge=1, le=1000)) -> list[AuditEntry]:
         async with transaction(gateway.engine) as session:
@@ -189,6 +201,14 @@ def routes(gateway: Gateway, auth: Auth) -> APIRouter:
         ]  # fmt: skip
 
     return api
+
+
+def _decoded(detail: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        found = json.loads(detail.get("result", ""))
+    except ValueError:
+        return {"unreadable": True}
+    return found if isinstance(found, dict) else {"unreadable": True}
 
 
 def _view(chain: LiveChain, expiration: str | None) -> ChainView:
