@@ -63,7 +63,7 @@ async def rig(database_url: str, provisioned_nats_url: str, tmp_path: Path) -> A
     settings = GatewaySettings(
         nats_url=provisioned_nats_url, database_url=SecretStr(database_url), health_port=port, static_dir=static,
         demo_user="demo", demo_password=SecretStr("correct horse"), local_token=SecretStr("local-secret"),
-        login_failures_max=3, flush_ms=20,
+        login_failures_max=3, flush_ms=20, data_dir=tmp_path,
     )  # fmt: skip
     service = build(settings)
     assert service.broker is not None

@@ -17,7 +17,7 @@ from risk.domain import revaluation
 from risk.domain.buying_power import disagreement_pct, larger, own_effect
 from risk.domain.decision import decide
 from risk.domain.facts import Market
-from risk.domain.revaluation import Block, book_of, greeks, model_price, value_at_risk, worst_stress
+from risk.domain.revaluation import SCENARIOS, SEED, Block, book_of, greeks, model_price, value_at_risk, worst_stress
 from schemas.symbols import OptionType
 
 QQQ_LEGS = (occ("QQQ", 500), occ("QQQ", 495))
@@ -28,7 +28,7 @@ def test_value_at_risk_is_that_of_the_library_on_the_same_book_and_scenarios() -
     seen = replace(market(), volatility={"SPY": 0.18}, betas={"SPY": 1.0})
     book = book_of([Block("held", ((SHORT, -10), (LONG, 10)))], seen)
     assert book is not None
-    scenarios = student_t_scenarios({"SPY": 1.0}, {"SPY": 0.0}, 0.18, count=revaluation.SCENARIOS, seed=revaluation.SEED)
+    scenarios = student_t_scenarios({"SPY": 1.0}, {"SPY": 0.0}, 0.18, count=SCENARIOS, seed=SEED)
     expected = library_value_at_risk(book, scenarios, contributions=False).value_at_risk
     held = tuple(replace(each, signed_quantity=each.signed_quantity * 10) for each in HELD_SPREAD)
     assert value_at_risk(replace(ACCOUNT, held=held), seen) == pytest.approx(expected, rel=1e-12)

@@ -71,7 +71,9 @@ class Monitor:
 
     async def loop(self) -> None:
         """Watch for ever; database and bus may be away, the next round goes on."""
-        while True:
+        task = asyncio.current_task()
+        # Python 3.11's `wait_for` swallows a cancellation that comes with the answer: ask the task too
+        while task is None or not task.cancelling():
             self._woken.clear()
             try:
                 await self.round()
