@@ -42,7 +42,7 @@ from schemas.trade import Candidate, OrderAction, ProposeTrade, Purpose, ScanCyc
 from strategies.live_chain import LiveMarket, instant
 
 PRODUCER = "gateway"
-BROADCASTS, BROADCAST_GAP_SECONDS, GATE_SECONDS = 5, 0.2, 0.3
+BROADCASTS, BROADCAST_GAP_SECONDS, GATE_SECONDS, BUS_SECONDS = 5, 0.2, 0.3, 0.2
 LATE_SECONDS, GONE_SECONDS = 3.0, 60.0
 LISTENERS = ("scanner", "risk", "executor", "gateway", "guardian")
 """Services that must confirm a stop."""
@@ -335,7 +335,8 @@ class Gateway:
     async def _bus_answers(self) -> bool:
         """A round trip: a frozen server takes messages for seconds without passing them on."""
         try:
-            await raw_client(self.broker).flush(GATE_SECONDS)
+            async with asyncio.timeout(BUS_SECONDS):
+                await raw_client(self.broker).flush()
         except (nats.errors.Error, OSError, TimeoutError):
             return False
         return True
