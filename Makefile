@@ -6,7 +6,7 @@ MEMBERS := $(wildcard libs/*) $(wildcard services/*) $(wildcard sims/*)
 KERNELS := $(wildcard libs/*/src/*/kernels/*.py)
 ARGS ?=
 
-.PHONY: help run scan sim setup test lint type web browser fmt schema bench requirements clean doctor ci
+.PHONY: help run scan sim setup test lint type web browser fmt schema bench crash requirements clean doctor ci
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -69,6 +69,9 @@ schema: .venv/.developed ## regenerate docs/contract; refuses an incompatible ch
 
 bench: .venv/.developed ## run the benchmarks (ONLY=P6 for one)
 	@$(PY) -m bench $(if $(ONLY),--only $(ONLY))
+
+crash: .venv/.developed ## kill, cut and stall the order path by seeds, then check the books (COUNT=50 SEED0=1)
+	@$(PY) -m e2e.crash --count $(or $(COUNT),50) --seed0 $(or $(SEED0),1) $(ARGS)
 
 requirements: ## pin requirements*.txt again from requirements*.in
 	@$(UV) pip compile -q --generate-hashes --universal --python-version 3.11 --no-annotate --no-header requirements-dev.in -o requirements-dev.txt

@@ -86,7 +86,9 @@ def run(seeds: Sequence[int], *, worlds: int, seconds: float, folder: Path, keep
     done: Queue[Any] = context.Queue()
     stop_at = time.monotonic() + seconds
     shares = [share for share in (seeds[each::worlds] for each in range(worlds)) if share]
-    workers = [context.Process(target=_work, args=(share, str(folder), done, stop_at, keep)) for share in shares]
+    workers = [
+        context.Process(target=_work, args=(share, str(folder), done, stop_at, keep), daemon=True) for share in shares
+    ]
     for worker in workers:
         worker.start()
     rows, left = [], len(workers)
@@ -137,6 +139,10 @@ def summary(rows: Iterable[dict[str, Any]], seconds: float) -> dict[str, Any]:
         "seconds_per_schedule": round(seconds / max(1, len(ran)), 2),
         "bound_95": round(3 / len(ran), 5) if ran and not failures and not broken else None,
     }  # fmt: skip
+    ends: Counter[str] = Counter()
+    for row in ran:
+        ends.update(row["ends"])
+    found["ends"] = dict(ends.most_common())
     if recoveries:
         found["recovery_seconds"] = {
             "count": len(recoveries), "p50": round(statistics.median(recoveries), 2),

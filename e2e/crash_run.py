@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -30,11 +31,12 @@ from schemas.account import GateMode, KillScope
 from schemas.commands import KillCommand
 from schemas.orders import CancelOrders
 from testkit import eventually as until
-from testkit.checker import Stop, Truth, Violation, check, read, sound
+from testkit.checker import IN_FLIGHT, Stop, Truth, Violation, check, read, sound
 from testkit.fault_proxy import LineFault
 
-REST_SECONDS = 30.0
+REST_SECONDS = 60.0
 """After healing, everything is settled within this time, or that is a violation too."""
+WARM_SECONDS = 30.0
 SETTLE_SECONDS, POLL_SECONDS, RESTART_SECONDS = 0.8, 0.1, 0.05
 AWAY = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, nats.errors.Error, OSError, TimeoutError)
 """What an act of the harness may meet while a server is away."""
@@ -54,6 +56,8 @@ class Result:
     """Seconds from the end of an executor to its next one being reconciled."""
     submitted: int
     permits: int
+    ends: dict[str, int]
+    """State and reason → intents that rest so."""
     stopped: bool
     log: str
 
@@ -71,6 +75,7 @@ class Run:
     """How many processes of a service there have been."""
     processes: dict[str, int] = field(default_factory=dict)
     healed: bool = False
+    _ready: bool = False
     _died_at: dict[str, float] = field(default_factory=dict)
     _log_offset: dict[str, int] = field(default_factory=dict)
     recoveries: list[float] = field(default_factory=list)
@@ -87,6 +92,8 @@ class Run:
             await self._steer("POST", "/sim/faults", list(schedule.faults))
         supervisors = [asyncio.create_task(self._supervise(name)) for name in ("relay", "executor")]
         try:
+            if schedule.warm:
+                await self._warm()
             acts = [
                 self._at(order.at, lambda order=order, n=n: self._order(n, order))
                 for n, order in enumerate(schedule.orders)
@@ -96,7 +103,7 @@ class Run:
             await asyncio.sleep(SETTLE_SECONDS)
             await self._heal()
             violations = await self._rest(history)
-            permits, submitted = await self._counts(history)
+            ends, submitted = await self._counts(history)
             with contextlib.suppress(*AWAY):
                 await world.resume_everything()
                 await self._gate_announced()
@@ -109,7 +116,7 @@ class Run:
         return Result(
             schedule.seed, violations, time.monotonic() - began, sum(self.lives.values()) - 2,
             [json.loads(line)["point"] for line in log.splitlines() if line.startswith('{"event":"failpoint.struck"')],
-            self.recoveries, submitted, permits, bool(self.stops), log,
+            self.recoveries, submitted, ends.pop("permits", 0), ends, bool(self.stops), log,
         )  # fmt: skip
 
     # processes
@@ -139,16 +146,23 @@ class Run:
                 ready.cancel()
             await asyncio.sleep(RESTART_SECONDS)
 
+    async def _warm(self) -> None:
+        """The first executor is reconciled, or has died on its way there."""
+        with contextlib.suppress(AssertionError):
+            await until(lambda: self._ready or self.lives.get("executor", 0) > 1, timeout=WARM_SECONDS, every=0.05)
+
     async def _reconciled(self, log: Any, since: float | None) -> None:
         """Note how long an executor took from the end of the one before to the last step of its recovery."""
         offset = log.stat().st_size if log.exists() else 0
-        while since is not None:
+        while True:
             await asyncio.sleep(0.05)
             with log.open("rb") as stream:
                 stream.seek(offset)
                 if b'"step": "ready"' in stream.read():
-                    self.recoveries.append(time.monotonic() - since)
-                    return
+                    break
+        self._ready = True
+        if since is not None:
+            self.recoveries.append(time.monotonic() - since)
 
     def _end_processes(self) -> None:
         for number in self.processes.values():
@@ -248,7 +262,9 @@ class Run:
         connection = await asyncpg.connect(self.world.postgres.url, timeout=5)
         try:
             statement = "SELECT clock_timestamp() FROM ledger.gate WHERE scope = 'all' AND mode <> 'run'"
-            at = await until(lambda: connection.fetchval(statement), timeout=20)
+            at = await until(lambda: connection.fetchval(statement), timeout=10)
+        except AssertionError:
+            return  # nobody listened to the broadcast: there is no stop to hold anybody to
         finally:
             await connection.close()
         self.stops.append(Stop(at, mode == "cancel_working"))
@@ -301,19 +317,22 @@ class Run:
     async def _judged(self, history: int) -> list[Violation]:
         connection = await self.world.ask()
         books = await read(connection, self.account)
+        if moving := [row for row in books.intents if row["state"] in IN_FLIGHT]:
+            return [Violation("unrest", "I25", f"{row['intent_id']} rests {row['state']}") for row in moving]
         truth = self._truth(history)
         found = check(truth, books) + await sound(connection)
         if truth.working:
             found.append(Violation("unrest", "I25", f"orders {', '.join(truth.working)} still work"))
         return found
 
-    async def _counts(self, history: int) -> tuple[int, int]:
+    async def _counts(self, history: int) -> tuple[dict[str, int], int]:
+        """How the intents ended, with `permits` beside them; orders that the broker took."""
         with contextlib.suppress(*AWAY):
-            connection = await self.world.ask()
-            count = "SELECT count(*) FROM ledger.permit WHERE account_number = $1"
-            permits = await connection.fetchval(count, self.account)
-            return permits, sum(event["what"] == "submitted" for event in self._truth(history).history)
-        return 0, 0
+            books = await read(await self.world.ask(), self.account)
+            ends = Counter(f"{row['state']} {row['reason_code']}".strip() for row in books.intents)
+            submitted = sum(event["what"] == "submitted" for event in self._truth(history).history)
+            return {**ends, "permits": len(books.permits)}, submitted
+        return {}, 0
 
     async def _gate_announced(self) -> None:
         """The relay has told everybody that everything runs."""
