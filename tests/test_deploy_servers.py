@@ -36,6 +36,8 @@ PUBLISHERS: dict[str, set[str]] = {
     "fact.balance.5WT00001": {"executor"},
     "fact.risk.5WT00001": {"risk"},
     "fact.gate": {"risk"},
+    "ask.effect.5WT00001": {"risk"},
+    "exec.standing.5WT00001": {"executor"},
     "md.quote.SPY": {"marketdata"},
     "scan.cycle": {"scanner"},
     "ana.portfolio.5WT00001": {"analyzer"},
@@ -126,6 +128,20 @@ async def test_nats_lets_each_publish_its_own_subjects_only(deployed: Deployed) 
         # the client reports the subject in lower case
         taken = {subject for subject in PUBLISHERS if subject.lower() not in refused}
         assert taken == {subject for subject, users in PUBLISHERS.items() if user in users}, user
+
+
+async def test_the_executor_may_answer_what_risk_asks(deployed: Deployed) -> None:
+    """It publishes to no inbox but that of a question."""
+    risk, executor = await nats.connect(deployed.bus("risk")), await nats.connect(deployed.bus("executor"))
+
+    async def answer(message: nats.aio.msg.Msg) -> None:
+        await message.respond(b"342.28")
+
+    await executor.subscribe("ask.effect.*", cb=answer)
+    await executor.flush()
+    assert (await risk.request("ask.effect.5WT00001", b"", timeout=5)).data == b"342.28"
+    await risk.close()
+    await executor.close()
 
 
 @pytest.mark.parametrize("login", ["risk", "executor", "gateway"])
