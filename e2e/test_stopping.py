@@ -39,6 +39,7 @@ async def working(system: System) -> None:
 async def test_a_drill_on_a_running_system_measures_is_kept_and_leaves_it_stopped(system: System) -> None:
     """The last line is JSON; nothing was sent after the stop; the history is on disk and in the API."""
     await resume(system)
+    await eventually(system.ready, timeout=90, every=0.3)
     done = tastytrades(system, "drill")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
@@ -72,6 +73,7 @@ async def test_the_file_stops_the_whole_system_and_a_resume_takes_it_away(system
 async def test_a_process_that_does_not_confirm_is_killed_and_comes_back_stopped(system: System) -> None:
     """A frozen scanner: red in the record, ended by the supervisor, stopped again after its start."""
     await resume(system)
+    await eventually(system.ready, timeout=90, every=0.3)
     frozen = system.refresh().processes["scanner"]
     os.kill(frozen, signal.SIGSTOP)
     try:

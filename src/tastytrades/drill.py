@@ -178,7 +178,7 @@ class Stand:
                 requests_per_second=50, burst=200,
             )
         )  # fmt: skip
-        self.account = ""
+        self.account = self._command_id = ""
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[None]:
@@ -240,6 +240,7 @@ class Stand:
                 tasks.create_task(self._guardian(trial, began))
                 if down == "nats":
                     tasks.create_task(self._flags(trial, began))
+            await self._gate(trial)
         finally:
             for process in frozen:
                 process.resume()
@@ -255,7 +256,11 @@ class Stand:
     async def _stop(self, trial: Trial) -> None:
         body: dict[str, object] = {"scope": "all", "mode": "cancel_working", "why": f"drill, down: {trial.down}"}
         answer = await asyncio.to_thread(self.gateway.post, "/control/kill", body)
-        record = await asyncio.to_thread(self.gateway.get, f"/control/kill/{answer['command_id']}")
+        self._command_id = str(answer["command_id"])
+
+    async def _gate(self, trial: Trial) -> None:
+        """How long the commit took, as the gateway saw it; None while it has not come."""
+        record = await asyncio.to_thread(self.gateway.get, f"/control/kill/{self._command_id}")
         seconds = record.get("gate_seconds")
         trial.gate_commit_ms = None if seconds is None else round(seconds * 1000, 1)
 
@@ -266,6 +271,7 @@ class Stand:
             yield
             return
         zeros: list[float] = []
+        clean = asyncio.Event()
 
         async def on_ack(message: Any) -> None:
             ack = KillAck.model_validate_json(message.data)
@@ -278,15 +284,15 @@ class Stand:
                     zeros.clear()
                 elif len(zeros) == 3:
                     trial.three_clean_sweeps_ms.setdefault("executor", at)
+                    clean.set()
 
         client = await nats.connect(self.state.nats_url, connect_timeout=3)
         try:
             await client.subscribe(subjects.KILL_ACK, cb=on_ack)
             await client.flush(3)
             yield
-            deadline = time.monotonic() + (SWEEPS_SECONDS if down == "none" else 0.0)
-            while "executor" not in trial.three_clean_sweeps_ms and time.monotonic() < deadline:
-                await asyncio.sleep(POLL_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(clean.wait(), SWEEPS_SECONDS if down == "none" else 0.0)
         finally:
             await client.close()
 

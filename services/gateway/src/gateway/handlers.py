@@ -278,13 +278,9 @@ class Gateway:
         self.kills[command.command_id] = record
         metrics.kills.inc()
         began = self.clock.monotonic()
-        writing = asyncio.create_task(self._write_gate(record))
-        done, _ = await asyncio.wait({writing}, timeout=GATE_SECONDS)
-        if done:
-            record.gate_seconds = round(self.clock.monotonic() - began, 4)
-            metrics.kill_seconds.observe(record.gate_seconds)
-        else:
-            self._keep(writing)
+        writing = asyncio.create_task(self._write_gate(record, began))
+        self._keep(writing)
+        await asyncio.wait({writing}, timeout=GATE_SECONDS)
         self.kill_switch.latch(command)
         self.on_kill_ack(self._own_ack(command))
         told = await self._broadcast_once(command)
@@ -304,7 +300,7 @@ class Gateway:
             command_id=command.command_id, gate_revision=self.kill_switch.revision(),
         )  # fmt: skip
 
-    async def _write_gate(self, record: KillRecord) -> None:
+    async def _write_gate(self, record: KillRecord, began: float) -> None:
         command = record.command
         while True:
             try:
@@ -312,7 +308,8 @@ class Gateway:
                     change = await gate.tighten(
                         session, command.scope, command.scope_value, command.mode, command.who, command.why, PRODUCER
                     )
-                record.revision = change.revision
+                record.revision, record.gate_seconds = change.revision, round(self.clock.monotonic() - began, 4)
+                metrics.kill_seconds.observe(record.gate_seconds)
                 self.relay.wake()
                 return
             except (SQLAlchemyError, OSError) as error:
