@@ -87,8 +87,8 @@ class Risk:
 
     async def on_proposal(self, message: ProposeTrade) -> None:
         """Deny with every reason, or approve with reservation and order, in one transaction."""
-        began = time.perf_counter()
         effect = await self.standing.dry_run(message)
+        began = time.perf_counter()
         try:
             decision = await self._decide(message, effect)
         except IntegrityError:
