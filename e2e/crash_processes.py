@@ -34,6 +34,8 @@ from ledger.outbox import Relay
 from schemas.commands import KillCommand
 
 PRODUCER = "risk"
+STARVED_SECONDS = 30.0
+"""Patience of the watchdog: a machine that many trials share is not a loop that is stuck."""
 
 
 class RelaySettings(ServiceSettings):
@@ -130,6 +132,7 @@ def serve() -> None:
     import executor.service  # noqa: F401
 
     service.schema_hash()
+    service.WATCHDOG_SECONDS = STARVED_SECONDS
     gc.collect()
     gc.freeze()
     _say({"ready": True})

@@ -18,6 +18,7 @@ from typing import Any
 import asyncpg
 import httpx
 import nats
+from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from chassis.database import transaction
@@ -34,11 +35,19 @@ from testkit import eventually as until
 from testkit.checker import IN_FLIGHT, Stop, Truth, Violation, check, read, sound
 from testkit.fault_proxy import LineFault
 
-REST_SECONDS = 60.0
+REST_SECONDS = 90.0
 """After healing, everything is settled within this time, or that is a violation too."""
 WARM_SECONDS = 30.0
 SETTLE_SECONDS, POLL_SECONDS, RESTART_SECONDS = 0.8, 0.1, 0.05
-AWAY = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, nats.errors.Error, OSError, TimeoutError)
+AWAY = (
+    SQLAlchemyError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    nats.errors.Error,
+    RedisError,
+    OSError,
+    TimeoutError,
+)
 """What an act of the harness may meet while a server is away."""
 
 
@@ -240,6 +249,8 @@ class Run:
                 await world.bus.jetstream(timeout=2).publish(subjects.cancel(self.account), data, headers=headers)
             case "wipe_nats":
                 await world.wipe_nats()
+            case "flush_cache":
+                await world.cache.flushall()
 
     @staticmethod
     def _signal(numbers: list[int], name: signal.Signals) -> None:
@@ -277,7 +288,7 @@ class Run:
         await self._steer("DELETE", "/sim/faults", None)
         for line in self.world.lines.values():
             line.heal()
-        for target in ("executor", "relay", "nats", "postgres"):
+        for target in ("executor", "relay", "nats", "postgres", "valkey"):
             self._signal(self.world.processes_of(target, self.processes), signal.SIGCONT)
 
     def _held_seconds(self) -> float:

@@ -181,7 +181,7 @@ def _actions(rng: random.Random) -> list[Action]:
     if rng.random() < 0.30:
         found.append(Action(at(), "kill", rng.choice(("executor", "executor", "executor", "relay"))))
     if rng.random() < 0.12:
-        target = rng.choice(("executor", "executor", "relay", "nats", "postgres"))
+        target = rng.choice(("executor", "executor", "relay", "nats", "postgres", "valkey"))
         found.append(Action(at(), "freeze", target, seconds=rng.choice((0.4, 1.2, 2.5))))
     if rng.random() < 0.30:
         fault = rng.choice(list(LineFault))
@@ -195,6 +195,8 @@ def _actions(rng: random.Random) -> list[Action]:
         found.append(Action(at(), "cancel"))
     if rng.random() < 0.02:
         found.append(Action(at(), "wipe_nats"))
+    if rng.random() < 0.05:
+        found.append(Action(at(), "flush_cache"))
     if rng.random() < 0.03:
         found.append(Action(at(), "kill", rng.choice(("nats", "postgres"))))
     return found
