@@ -87,6 +87,7 @@ class Risk:
 
     async def on_proposal(self, message: ProposeTrade) -> None:
         """Deny with every reason, or approve with reservation and order, in one transaction."""
+        await self.monitor.warm()
         effect = await self.standing.dry_run(message)
         began = time.perf_counter()
         try:

@@ -24,6 +24,7 @@ from ledger import limits as hard
 from ledger.limits import DEFAULTS, HardLimits
 from ledger.tables import BalanceRow
 from risk import accounts, metrics
+from risk.domain import revaluation
 from risk.domain.facts import Account, Market
 from risk.domain.gauges import gauges, passings
 from risk.domain.stops import Contact, in_words, of_account, of_everything, strictest
@@ -60,10 +61,19 @@ class Monitor:
     bus_at: float | None = None
     limits: HardLimits = DEFAULTS
     """Of everybody, as last read."""
+    _warm: bool = False
+    _warming: asyncio.Lock = field(default_factory=asyncio.Lock)
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
     _levels: dict[str, dict[str, str]] = field(default_factory=dict)
     _longest: dict[str, float] = field(default_factory=dict)
     """Longest silence of bus and database since the last time both could be told of it."""
+
+    async def warm(self) -> None:
+        """Have the compiled code ready, in a thread: the loop must not stand still for it."""
+        async with self._warming:
+            if not self._warm:
+                await asyncio.to_thread(revaluation.warm)
+                self._warm = True
 
     def wake(self) -> None:
         """Something changed: the next round comes at once."""
@@ -71,6 +81,7 @@ class Monitor:
 
     async def loop(self) -> None:
         """Watch for ever; database and bus may be away, the next round goes on."""
+        await self.warm()
         task = asyncio.current_task()
         # Python 3.11's `wait_for` swallows a cancellation that comes with the answer: ask the task too
         while task is None or not task.cancelling():

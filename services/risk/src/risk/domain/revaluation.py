@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import lru_cache
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from optionmath.revaluation import Book, Scenarios, calm, profit_and_loss, revalue
 from optionmath.stress import stress_grid
 from optionmath.value_at_risk import quantile_loss, student_t_scenarios
-from risk.domain.facts import Account, Held, Market, Order, option_of
+from risk.domain.facts import Account, Contract, Held, Market, Order, option_of
 from schemas.symbols import OptionType
 
 MULTIPLIER = 100
@@ -195,6 +196,16 @@ def _scenarios(moves: tuple[tuple[str, int, int], ...], market_volatility: int) 
         for name, _, volatility in moves
     }
     return student_t_scenarios(betas, residual, at_market, count=SCENARIOS, seed=SEED)
+
+
+def warm() -> None:
+    """Load the compiled code, or compile it: several seconds on a first start. To be called in a thread."""
+    symbol = "SPY   300118P00600000"
+    contract = Contract(600.0, 0.2, 1.0, 0.04, 0.01, True)
+    market = Market({symbol: contract}, {MARKET: 1.0}, {MARKET: 0.2}, {symbol: -0.3}, {symbol: 1.0}, {MARKET: 600.0})
+    account = Account(held=(Held(symbol, MARKET, 1, Decimal(1)),))
+    value_at_risk(account, market)
+    worst_stress(account, market)
 
 
 def _holdings(held: Iterable[Held]) -> Block:
