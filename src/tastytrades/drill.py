@@ -154,7 +154,7 @@ async def _trials(folder: Path, downs: list[str], tell: Any, *, resume: bool) ->
             tell(f"bringing orders to work (down: {down})")
             await stand.fills("never")
             try:
-                orders = await stand.bring_orders()
+                orders = await stand.bring_orders(own=resume)
                 tell(f"stopping with {len(orders)} working orders")
                 found.append(await stand.trial(down, orders))
             finally:
@@ -198,19 +198,28 @@ class Stand:
         orders = await self.client.live_orders(self.account)
         return {order.id: order for order in orders if not order.status.is_terminal}
 
-    async def bring_orders(self) -> set[int]:
-        """Proposals of the newest scan, as a person would; where too few are approved, orders at the broker itself."""
-        deadline = time.monotonic() + PROPOSE_SECONDS
-        while time.monotonic() < deadline and len(await self.working()) < ORDERS:
+    async def bring_orders(self, *, own: bool) -> set[int]:
+        """Proposals of the newest scan, as a person would make them.
+
+        On a system of its own orders are placed at the broker itself where too few are approved; on one that somebody
+        uses they would be strangers in its books, so that more time is given and one order is enough.
+        """
+        deadline = time.monotonic() + (PROPOSE_SECONDS if own else 4 * PROPOSE_SECONDS)
+        while time.monotonic() < deadline and len(found := await self.working()) < ORDERS:
+            if found and not own and time.monotonic() > deadline - 3 * PROPOSE_SECONDS:
+                break
             await asyncio.to_thread(self._propose, ORDERS)
             await asyncio.sleep(0.5)
-        symbols = await asyncio.to_thread(self._contracts)
+        symbols = await asyncio.to_thread(self._contracts) if own else []
         for symbol in symbols[: max(0, ORDERS - len(await self.working()))]:
             leg = NewLeg(symbol=symbol, action="Buy to Open", quantity=1)
             with contextlib.suppress(BrokerError):
                 await self.client.submit(self.account, NewOrder.model_validate({"legs": (leg,), "price": "-0.01"}))
         if not (found := await self.working()):
-            raise RuntimeFault("no order could be brought to work: is the simulated market open?")
+            raise RuntimeFault(
+                "no order could be brought to work: is the market open, is trading resumed, does a candidate pass? "
+                "`tastytrades orders` says why proposals were denied; --own drills on a system of its own"
+            )
         return set(found)
 
     def _propose(self, count: int) -> None:
