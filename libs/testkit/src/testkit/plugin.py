@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,15 +12,6 @@ import pytest
 from chassis import embedded
 from chassis.embedded import Server, ServerStartError
 from testkit.clock import FakeClock
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, None, None]:
-    """Where tests run on several cores: a file stays together, and whole systems run first, one after the other."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("e2e" if "e2e" in item.path.parts else str(item.path)))
-    yield
-    items.sort(key=lambda item: "e2e" not in item.path.parts)
 
 
 def _serve(
