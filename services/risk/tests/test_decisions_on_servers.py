@@ -44,9 +44,13 @@ class Rig:
     risk: Risk
     effect: BrokerEffect | None = None
     asked: list[AskEffect] = field(default_factory=list)
+    word: dict[str, Any] = field(default_factory=dict)
+    """What the executor says, where it is not that all is well."""
 
     async def decide(self, **changes: Any) -> Intent:
         """Propose, and read what was decided."""
+        self.quote()
+        await self.stand(**self.word)
         trade = self.proposal(**changes)
         await self.risk.on_proposal(trade)
         intents = await self.rows(Intent)
@@ -79,6 +83,7 @@ class Rig:
 
     async def stand(self, **changes: Any) -> None:
         """Say, as the executor, how the account stands."""
+        self.word = changes
         values: dict[str, Any] = {
             "ts_event": datetime.now(UTC), "account_number": ACCOUNT, "instance": "0", "holds": (),
             "clock_skew_seconds": 0.1, "restrictions": (),
@@ -138,6 +143,7 @@ async def rig(database_url: str, provisioned_nats_url: str) -> AsyncIterator[Rig
         await raw_client(broker).subscribe(subjects.ask_effect(), cb=made.answer)
         async with transaction(ledger.engines["tt_risk"]) as session:
             await risk.kill_switch.on_gate(await gate.read(session))
+        await risk.monitor.warm()
         await made.balance()
         await made.stand()
         made.quote()
