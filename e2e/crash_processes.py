@@ -29,6 +29,7 @@ from chassis.failpoints import FailpointError
 from chassis.kill_switch import KillSwitch
 from chassis.service import Service
 from chassis.settings import ServiceSettings, SettingsError
+from e2e.crash_mutants import MUTANTS
 from ledger import gate
 from ledger.outbox import Relay
 from schemas.commands import KillCommand
@@ -110,7 +111,10 @@ def _fork(request: Mapping[str, object]) -> int:
         os.dup2(log, 2)
         os.environ.clear()
         os.environ.update(dict(request["environment"]))  # type: ignore[call-overload]
-        SERVICES[str(request["service"])]()
+        name, _, mutant = str(request["service"]).partition(":")
+        if mutant:
+            MUTANTS[mutant]()
+        SERVICES[name]()
         code = 0
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1

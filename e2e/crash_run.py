@@ -77,6 +77,9 @@ class Run:
 
     world: World
     schedule: Schedule
+    mutant: str = ""
+    """An executor with one thing wrong (`e2e.crash_mutants`), to see that it is found."""
+    patience: float = REST_SECONDS
     account: str = ""
     stops: list[Stop] = field(default_factory=list)
     identities: dict[int, str] = field(default_factory=dict)
@@ -144,7 +147,8 @@ class Run:
         while True:
             environment = self._environment(name)
             self.lives[name] = self.lives.get(name, 0) + 1
-            number = await self.world.forks.start(name, environment, log)
+            wrong = f":{self.mutant}" if self.mutant and name == "executor" else ""
+            number = await self.world.forks.start(f"{name}{wrong}", environment, log)
             self.processes[name] = number
             ready = asyncio.create_task(self._reconciled(log, self._died_at.get(name))) if name == "executor" else None
             await until(lambda number=number: number in self.world.forks.ended, timeout=3600, every=RESTART_SECONDS)
@@ -313,7 +317,7 @@ class Run:
     async def _rest(self, history: int) -> list[Violation]:
         """What is wrong once nothing moves any more; at the end of the patience, what is wrong then."""
         healed = time.monotonic()
-        earliest, latest = healed + self._held_seconds(), healed + REST_SECONDS
+        earliest, latest = healed + self._held_seconds(), healed + self.patience
         found = [Violation("unrest", "I25", "the ledger was not read")]
         while time.monotonic() < latest:
             with contextlib.suppress(*AWAY):

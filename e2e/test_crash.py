@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +13,7 @@ from e2e.crash import run, summary
 from e2e.crash_run import Result, Run
 from e2e.crash_schedule import Action, Order, Schedule, generate, points
 from e2e.crash_world import World
+from tastysim.faults import ErrorAfter
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -75,6 +78,29 @@ async def test_a_cache_that_lost_everything_or_stands_still_changes_nothing(tmp_
     for result in await run_in(tmp_path, flushed, frozen):
         assert result.violations == []
         assert (result.permits, result.submitted) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("mutant", "fault", "kind"),
+    [
+        ("sends_again", ErrorAfter(times=1).body(), "duplicate"),
+        ("loses_fills", None, "lost_fill"),
+        ("knows_no_limit", None, "limit_breach"),
+    ],
+)
+async def test_an_executor_with_one_thing_wrong_is_found(
+    tmp_path: Path, mutant: str, fault: dict[str, Any] | None, kind: str
+) -> None:
+    """What passes here would pass anywhere: each is found by the violation that it is."""
+    orders = tuple(Order(0.1 + 0.3 * number, "-0.20", 2, closes=False) for number in range(3))
+    schedule = replace(plan(), orders=orders, faults=(fault,) if fault else ())
+    world = World(tmp_path)
+    await world.open()
+    try:
+        result = await Run(world, schedule, mutant=mutant, patience=6.0).go()
+    finally:
+        await world.close()
+    assert kind in {each.kind for each in result.violations}, result.violations
 
 
 async def test_a_crash_at_each_line_of_the_crash_table(tmp_path: Path) -> None:
