@@ -6,7 +6,7 @@ MEMBERS := $(wildcard libs/*) $(wildcard services/*) $(wildcard sims/*)
 KERNELS := $(wildcard libs/*/src/*/kernels/*.py)
 ARGS ?=
 
-.PHONY: help run scan sim setup test lint type web browser fmt schema bench crash requirements clean doctor ci
+.PHONY: help run scan sim drill setup test lint type web browser fmt schema bench crash requirements clean doctor ci
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ scan: .venv/.compiled ## scan recorded chains (ARGS="--chains FILE")
 
 sim: .venv/.compiled ## start the broker simulator
 	@.venv/bin/tastytrades sim $(ARGS)
+
+drill: .venv/.compiled ## stop a simulated system with working orders and measure it (ARGS="--own", "--history")
+	@.venv/bin/tastytrades drill $(ARGS)
 
 doctor: .venv/.compiled ## check the machine
 	@.venv/bin/tastytrades doctor $(ARGS)
