@@ -196,7 +196,7 @@ class World:
             (row for row in rows if market.expiration[row] == day and market.strike[row] < market.spot[0]),
             key=lambda row: -market.strike[row],
         )
-        short, long = below[1 + number % 6], below[2 + number % 6]
+        short, long = below[1 + number % 4 * 2], below[2 + number % 4 * 2]
         bid, ask = market.bid, market.ask
         mid = Decimal(str((bid[short] + ask[short] - bid[long] - ask[long]) / 2)).quantize(Decimal("0.01"))
         natural = Decimal(str(bid[short] - ask[long])).quantize(Decimal("0.01"))
