@@ -317,6 +317,20 @@ def kill(
     killing.kill(_folder(data), scope, value, mode, why, console)
 
 
+@app.command(name="give-up")
+def give_up(
+    intent_id: Annotated[str, typer.Argument(help="The order, as `tastytrades orders --json` names it.")],
+    reason: Annotated[str, typer.Option(help="What proves that the broker never took it; required.")],
+    data: DataDir = None,
+) -> None:
+    """Declare an order dead that was sent, got no answer and is nowhere at the broker; frees its strategy."""
+    from tastytrades.api import Gateway
+
+    with Gateway(_folder(data)) as gateway:
+        gateway.post(f"/orders/{intent_id}/give-up", {"reason": reason})
+    console.print(f"asked for; `tastytrades orders` shows {intent_id} as dead when it is done")
+
+
 @app.command()
 def resume(
     reason: Annotated[str, typer.Option(help="Why it is safe to trade again; required.")],

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 ACCOUNT = "5WT00001"
 
 
-def cancel_of(intent_id: str) -> CancelOrders:
+def cancel_of(intent_id: str, *, give_up: bool = False) -> CancelOrders:
     now = datetime.now(UTC)
     return CancelOrders(
-        ts_event=now, account_number=ACCOUNT, intent_id=intent_id, requested_by="demo",
-        valid_until=now + timedelta(seconds=60),
+        ts_event=now, account_number=ACCOUNT, intent_id=intent_id, requested_by="demo", give_up=give_up,
+        reason="the broker says so", valid_until=now + timedelta(seconds=60),
     )  # fmt: skip
 
 
@@ -51,6 +51,22 @@ async def test_an_unknown_order_holds_its_strategy_back_in_its_underlying(rig: R
     await rig.until(unknown, IntentState.WORKING)
     third = await rig.approve("0.30")
     await rig.until(third, IntentState.WORKING)
+
+
+async def test_an_operator_gives_up_what_is_set_aside_and_nothing_else(rig: Rig) -> None:
+    """The request never arrived: dead by the operator's word, and its strategy may open again."""
+    await rig.fills("never")
+    await rig.fault("error_before", times=1)
+    lost = await rig.approve("0.30")
+    await rig.until(lost, IntentState.QUARANTINE)
+    await rig.executor.on_cancel(cancel_of(lost, give_up=True))
+    await rig.until(lost, IntentState.DEAD)
+    assert (await rig.intent(lost)).reason == "demo: the broker says so"
+    working = await rig.approve("0.30")
+    await rig.until(working, IntentState.WORKING)
+    await rig.executor.on_cancel(cancel_of(working, give_up=True))
+    assert (await rig.intent(working)).state == IntentState.WORKING.value
+    assert not rig.accepted(lost)
 
 
 async def test_too_many_requests_are_looked_up_twice_before_they_count_as_refused(rig: Rig) -> None:

@@ -183,6 +183,8 @@ class CancelOrders(Command):
     broker_order_id: str | None = None
     requested_by: str
     reason: str = ""
+    give_up: bool = False
+    """An operator has proof that the broker never took the order: one in quarantine is declared dead."""
     valid_until: UtcDatetime
 
 

@@ -112,7 +112,10 @@ class Executor:
 
     async def on_cancel(self, message: CancelOrders) -> None:
         """Cancel one order, or every one of an account: noted in the ledger here, asked of the broker in its lane."""
-        await self.cancels.note(message)
+        if message.give_up:
+            await self.lookups.give_up(message)
+        else:
+            await self.cancels.note(message)
 
     async def on_kill(self, command: KillCommand) -> None:
         """Cancel at once, and write the gate: the message may have come from any client of the bus."""

@@ -21,7 +21,7 @@ from ledger import intents
 from ledger.observations import Source
 from ledger.tables import Intent
 from optionmath.sessions import market_date
-from schemas.orders import IntentState
+from schemas.orders import CancelOrders, IntentState
 from tastyclient import PlacedOrder
 
 log = get_logger("executor.lookups")
@@ -146,6 +146,26 @@ class Lookups:
         if parent is not None and parent.broker_order_id is not None:
             await self.cancels.refresh(lane.account_number, parent.broker_order_id)
         return True
+
+    async def give_up(self, message: CancelOrders) -> None:
+        """Declare dead what an operator has proof of; only what look-ups did not find and is in quarantine."""
+        if message.intent_id is None:
+            return
+        async with transaction(self.desk.engine) as session:
+            try:
+                intent = await intents.get(session, message.intent_id, lock=True)
+            except LookupError:
+                return
+            if intent.state != IntentState.QUARANTINE.value or intent.account_number != message.account_number:
+                log.warning("give_up.refused", intent=message.intent_id, state=intent.state)
+                return
+            reason = f"{message.requested_by}: {message.reason}"[:500]
+            await intents.record(session, intent, IntentState.DEAD, PRODUCER, reason_code="given_up", reason=reason)
+            await _release_parent(session, intent)
+        self.desk.committed()
+        log.warning("unknown.given_up", intent=message.intent_id, by=message.requested_by)
+        if (lane := self.desk.lane_of(message.account_number)) is not None:
+            await self.load(lane)
 
     async def loop(self, lane: Lane) -> None:
         """Look up for ever; sleeps until the next one is due."""

@@ -388,18 +388,20 @@ class Gateway:
         await self.note(who, "propose", candidate.underlying_symbol, {"candidate_id": candidate.candidate_id})
         return message.proposal_id
 
-    async def cancel(self, account_number: str, intent_id: str, who: str, reason: str) -> None:
-        """Ask the executor to cancel an order."""
+    async def cancel(
+        self, account_number: str, intent_id: str, who: str, reason: str, *, give_up: bool = False
+    ) -> None:
+        """Ask the executor to cancel an order, or to declare a lost one dead."""
         now = self.clock.now()
         message = CancelOrders(
             ts_event=now, account_number=account_number, intent_id=intent_id, requested_by=who, reason=reason,
-            valid_until=now + timedelta(seconds=60),
+            give_up=give_up, valid_until=now + timedelta(seconds=60),
         )  # fmt: skip
         await publish_durable(
             self.broker, subjects.cancel(account_number), message, message_id=str(uuid.uuid4()),
             valid_until=message.valid_until,
         )  # fmt: skip
-        await self.note(who, "cancel", intent_id, {"reason": reason})
+        await self.note(who, "give up" if give_up else "cancel", intent_id, {"reason": reason})
 
     async def note(self, who: str, action: str, target: str, detail: dict[str, str]) -> None:
         """Keep an act in the audit."""

@@ -60,6 +60,11 @@ class Cancel(Body):
     reason: str = Field("", max_length=500)
 
 
+class GiveUp(Body):
+    reason: str = Field(min_length=8, max_length=500)
+    """What proves that the broker never took the order."""
+
+
 class Proposal(Body):
     account_number: str = Field(min_length=1)
     candidate_id: str = Field(min_length=1)
@@ -128,6 +133,18 @@ def routes(gateway: Gateway, auth: Auth) -> APIRouter:
         if IntentState(item["state"]) in TERMINAL_STATES:
             raise Problem(409, "Too late", f"the order is {item['state']}: nothing is left to cancel")
         await _published(gateway.cancel(item["account_number"], intent_id, principal.username, body.reason))
+        return {"intent_id": intent_id}
+
+    @api.post("/orders/{intent_id}/give-up", status_code=202, tags=["orders"])
+    async def give_up(intent_id: str, body: GiveUp, principal: Principal = resumer) -> dict[str, str]:
+        item = gateway.model.get(Channel.ORDERS, intent_id)
+        if item is None:
+            raise Problem(404, "Not found", f"there is no order {intent_id} among the newest 400")
+        if item["state"] != IntentState.QUARANTINE.value:
+            raise Problem(409, "Not lost", f"the order is {item['state']}: only one in quarantine can be given up")
+        await _published(
+            gateway.cancel(item["account_number"], intent_id, principal.username, body.reason, give_up=True)
+        )
         return {"intent_id": intent_id}
 
     @api.post("/proposals", status_code=202, tags=["orders"])
