@@ -288,11 +288,11 @@ async def test_postgres_starts_where_only_root_may_enter(tmp_path: Path) -> None
 def test_a_service_with_a_wrong_setting_says_so_in_one_line() -> None:
     """No traceback: which variable, what to do, and exit code 78."""
     done = subprocess.run(
-        [sys.executable, "-m", "risk"],
-        env={"PATH": os.environ["PATH"], "TT_RISK_POSITION_MAX": "7"},
+        [sys.executable, "-m", "executor"],
+        env={"PATH": os.environ["PATH"], "TT_EXECUTOR_LEASE_SECOND": "7"},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 78
-    assert done.stderr == "risk: TT_RISK_POSITION_MAX is not a known setting: did you mean TT_RISK_POSITIONS_MAX?\n"
+    assert done.stderr == "executor: TT_EXECUTOR_LEASE_SECOND is not a known setting: did you mean TT_EXECUTOR_LEASE_SECONDS?\n"
