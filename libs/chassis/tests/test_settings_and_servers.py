@@ -295,4 +295,5 @@ def test_a_service_with_a_wrong_setting_says_so_in_one_line() -> None:
         check=False,
     )
     assert done.returncode == 78
-    assert done.stderr == "executor: TT_EXECUTOR_LEASE_SECOND is not a known setting: did you mean TT_EXECUTOR_LEASE_SECONDS?\n"
+    says = "TT_EXECUTOR_LEASE_SECOND is not a known setting: did you mean TT_EXECUTOR_LEASE_SECONDS?"
+    assert done.stderr == f"executor: {says}\n"
