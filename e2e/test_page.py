@@ -70,7 +70,7 @@ async def test_a_candidate_shows_every_rule_with_value_and_limit(system: System,
     await page.get_by_test_id("tab-near").click()
     await rows.first.click()
     await expect(page.locator("[data-testid=rule-row][data-passed=false]").first).to_be_visible()
-    await expect(page.get_by_test_id("service-row")).to_have_count(6)
+    await expect(page.get_by_test_id("service-row")).to_have_count(7)
     await expect(page.get_by_test_id("gauge").first).to_be_visible()
 
 
