@@ -118,9 +118,10 @@ class Auth:
             async with asyncio.timeout(None if permission is not Permission.STOP else STOP_SECONDS):
                 principal, ends = await self._session(key)
         except (SQLAlchemyError, OSError, TimeoutError):
-            principal, ends = self._seen.get(key, (None, datetime.min.replace(tzinfo=UTC)))
-            if permission is not Permission.STOP or principal is None:
+            if permission is not Permission.STOP:
                 raise
+            # one that was never seen waits for the database, however slow it is
+            principal, ends = self._seen[key] if key in self._seen else await self._session(key)
         if principal is None or ends < datetime.now(UTC):
             self._seen.pop(key, None)
             return None
