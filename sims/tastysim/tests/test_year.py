@@ -236,7 +236,7 @@ def test_margin_is_the_least_over_every_pairing(year: Year) -> None:
                 passed += 1
                 continue
             tried += 1
-            assert abs(float(amount) - own) < 0.10, (number, name)
+            assert abs(float(amount) - own) < 0.01, (number, name)
     assert tried > 60
     assert passed < tried / 4
 
